@@ -10,8 +10,10 @@
 
 pub mod command;
 pub mod diagnosis;
+pub mod engine;
 pub mod events;
 pub mod evidence;
 pub mod outcome;
 pub mod remedy;
+pub mod scenario;
 pub mod wait;

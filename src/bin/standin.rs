@@ -55,7 +55,13 @@ impl Play {
             stored: Mutex::default(),
         };
         while let Some(flag) = args.next() {
-            let value = args.next().ok_or_else(|| format!("{flag} needs a value"))?;
+            let (flag, value) = match flag.split_once('=') {
+                Some((flag, value)) => (flag.to_owned(), value.to_owned()),
+                None => {
+                    let value = args.next().ok_or_else(|| format!("{flag} needs a value"))?;
+                    (flag, value)
+                }
+            };
             let pair = || value.split_once('=').ok_or_else(|| format!("{flag} {value}: expected PATH=…"));
             let wrong = |what: &str| format!("{flag} {value}: expected {what}");
             match flag.as_str() {
@@ -177,7 +183,7 @@ mod tests {
 
     #[test]
     fn plays_what_it_is_told() {
-        let play = play("serve --answer /up=200 --redirect /login=https://auth.example.invalid/ --store /admin/realms").unwrap();
+        let play = play("serve --answer=/up=200 --redirect /login=https://auth.example.invalid/ --store /admin/realms").unwrap();
         let status = |method, path: &str| play.answer(&method, path).status().as_u16();
         assert_eq!(status(Method::GET, "/up"), 200);
         assert_eq!(status(Method::GET, "/elsewhere"), 404);
