@@ -37,7 +37,7 @@ pub enum Event {
     RunStarted {
         trials: usize,
     },
-    /// A trial began; `trial` is its identity: "hook-target-unreachable (helm-4, broken)".
+    /// A trial began; `trial` is its identity: "hook-target-unreachable::helm-4::broken".
     TrialStarted {
         trial: String,
     },

@@ -13,5 +13,6 @@ pub mod diagnosis;
 pub mod events;
 pub mod evidence;
 pub mod outcome;
+pub mod toolchain;
 pub mod remedy;
 pub mod wait;
