@@ -14,7 +14,7 @@ use super::journal::{Entry, Journal};
 use super::owner::Access;
 use super::{dns, docker, owner};
 use crate::command::{Command, CommandError};
-use crate::events::{Events, Step};
+use crate::events::{Event, Events};
 use crate::wait::{Seen, WaitError, until};
 
 /// kind's own steps give up after four minutes; a machine that is slower than this is of no use for the scenarios either.
@@ -55,7 +55,8 @@ impl Plan<'_> {
     /// With the node's last words when kind fails or the cluster does not become ready.
     pub async fn run(&self, events: &Events, cancel: &CancellationToken) -> Result<Access, ClusterError> {
         let entry = self.entry;
-        let step = events.step(format!("Create cluster {}", entry.cluster));
+        let name = format!("Create cluster {}", entry.cluster);
+        let step = events.step(name.as_str());
         if let Some(dir) = entry.kubeconfig.parent() {
             std::fs::create_dir_all(dir).map_err(|source| ClusterError::Folder {
                 doing: "made",
@@ -72,7 +73,7 @@ impl Plan<'_> {
             error
         };
         let (kind, images, inside) = tokio::join!(
-            async { self.kind(&step, &parts).await.map_err(stop) },
+            async { self.kind(&name, events, &parts).await.map_err(stop) },
             async { self.load_early(&parts).await.map_err(stop) },
             async { self.furnish(&parts).await.map_err(stop) },
         );
@@ -95,9 +96,9 @@ impl Plan<'_> {
         Ok(access)
     }
 
-    async fn kind(&self, step: &Step, cancel: &CancellationToken) -> Result<(), ClusterError> {
+    async fn kind(&self, name: &str, events: &Events, cancel: &CancellationToken) -> Result<(), ClusterError> {
         let entry = self.entry;
-        let progress = step.progress_sink();
+        let (step, events) = (name.to_owned(), events.clone());
         let mut command = Command::new("sh", CREATE)
             .args(["-c", MAKER, "sh"])
             .arg(self.journal.maker_lock(&entry.run_id))
@@ -114,7 +115,8 @@ impl Plan<'_> {
             .on_line(move |_, line| {
                 let line = line.trim_matches(|c: char| !c.is_ascii_alphanumeric());
                 if !line.is_empty() {
-                    progress(line.to_owned());
+                    let (step, detail) = (step.clone(), line.to_owned());
+                    events.send(Event::StepProgress { step, detail });
                 }
             });
         // A node without a way out has no use for a proxy, and would ask it for addresses inside the cluster.

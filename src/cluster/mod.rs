@@ -21,7 +21,7 @@ pub use journal::{Entry, Journal, JournalError, Phase};
 pub use removal::Removed;
 
 use crate::events::Events;
-use crate::toolchain::Toolchain;
+use crate::toolchain::{self, Toolchain, ToolchainError};
 use crate::wait::{Seen, WaitError, until};
 use journal::Lock;
 
@@ -99,7 +99,8 @@ impl Cluster {
             }
             return Ok(cluster);
         }
-        for container in docker::containers(&foreign_filters(&options.name), cancel).await? {
+        let foreign = docker::containers(&foreign_filters(&options.name), cancel).await?;
+        if let Some(container) = foreign.into_iter().next() {
             return Err(ClusterError::Foreign {
                 name: options.name.clone(),
                 container: container.name,
@@ -355,6 +356,17 @@ pub async fn reap(state: &Path, events: &Events, cancel: &CancellationToken) -> 
         reaped.runs.extend(reap_one(&journal, &entry, events).await?);
     }
     Ok(reaped)
+}
+
+/// Makes sure that Docker answers, starting it when it does not: what the journal names can only be removed with it.
+///
+/// # Errors
+/// When it cannot be started.
+pub async fn wake_docker(options: &toolchain::Options, events: &Events, cancel: &CancellationToken) -> Result<(), ToolchainError> {
+    if docker::docker(["version", "--format", "{{.Server.Version}}"]).run(cancel).await.is_ok() {
+        return Ok(());
+    }
+    toolchain::prepare(options, events, cancel).await.map(drop)
 }
 
 async fn reap_one(journal: &Journal, entry: &Entry, events: &Events) -> Result<Option<Removed>, ClusterError> {
