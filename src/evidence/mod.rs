@@ -2,6 +2,7 @@
 
 pub mod collect;
 mod fold;
+pub mod health;
 pub mod model;
 mod recorder;
 mod redact;
