@@ -230,7 +230,11 @@ impl Command {
 
         let mut expression = duct::cmd(&self.program, &self.args).stderr_file(stderr_write).unchecked();
         expression = match &self.stdout_file {
-            Some(path) => expression.stdout_path(path),
+            Some(path) => {
+                // Else its reader would wait for an end that never comes.
+                drop(stdout_write);
+                expression.stdout_path(path)
+            }
             None => expression.stdout_file(stdout_write),
         };
         expression = match self.stdin {
@@ -380,6 +384,14 @@ mod tests {
             sh("sleep 60", Duration::from_secs(60)).run(&cancel).await,
             Err(CommandError::Interrupted { .. })
         ));
+    }
+
+    #[tokio::test]
+    async fn a_stdout_file_gets_the_output() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("out");
+        let output = sh("echo out; echo err >&2", Duration::from_secs(10)).stdout_file(&path).run(&CancellationToken::new()).await.unwrap();
+        assert_eq!((std::fs::read_to_string(path).unwrap().as_str(), output.last_line().as_str()), ("out\n", "err"));
     }
 
     #[tokio::test]
