@@ -14,7 +14,7 @@ pub mod engine;
 pub mod events;
 pub mod evidence;
 pub mod outcome;
-pub mod toolchain;
 pub mod remedy;
 pub mod scenario;
+pub mod toolchain;
 pub mod wait;
