@@ -8,6 +8,8 @@
 //! ```
 #![cfg(feature = "harness")]
 
+pub mod cli;
+pub mod cluster;
 pub mod command;
 pub mod diagnosis;
 pub mod engine;

@@ -1,0 +1,4 @@
+pub mod clean;
+pub mod doctor;
+pub mod down;
+pub mod up;
