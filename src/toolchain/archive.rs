@@ -46,11 +46,24 @@ pub(super) async fn layer(
     cancel: &CancellationToken,
 ) -> Result<PathBuf, ToolchainError> {
     let (tree, tar) = (work.join(format!("{name}.tree")), work.join(format!("{name}.tar")));
-    fs::create_dir_all(&tree).and_then(|()| place(&tree)).map_err(ToolchainError::file("assembling a layer", &tree))?;
+    fs::create_dir_all(&tree)
+        .and_then(|()| place(&tree))
+        .map_err(ToolchainError::file("assembling a layer", &tree))?;
     let command = Command::new("tar", TAR_DEADLINE)
-        .args(["--sort=name", "--mtime=@0", "--owner=0", "--group=0", "--numeric-owner", "--mode=go-w", "-cf"])
+        .args([
+            "--sort=name",
+            "--mtime=@0",
+            "--owner=0",
+            "--group=0",
+            "--numeric-owner",
+            "--mode=go-w",
+            "-cf",
+        ])
         .args([tar.as_path(), Path::new("-C"), &tree, Path::new(".")]);
-    command.run(cancel).await.map_err(ToolchainError::step(format!("packing the layer {name}")))?;
+    command
+        .run(cancel)
+        .await
+        .map_err(ToolchainError::step(format!("packing the layer {name}")))?;
     fs::remove_dir_all(&tree).map_err(ToolchainError::file("removing a folder", &tree))?;
     Ok(tar)
 }
@@ -63,9 +76,15 @@ pub(super) async fn write(images: Vec<Image>, work: &Path, cancel: &Cancellation
         // Hashing hundreds of megabytes would keep everybody else waiting.
         tokio::task::spawn_blocking(move || prepare(&images, &dir)).await
     };
-    prepared.map_err(std::io::Error::other).flatten().map_err(ToolchainError::file("writing an image archive", &dir))?;
+    prepared
+        .map_err(std::io::Error::other)
+        .flatten()
+        .map_err(ToolchainError::file("writing an image archive", &dir))?;
     let command = Command::new("tar", TAR_DEADLINE).args([Path::new("-cf"), &archive, Path::new("-C"), &dir, Path::new(".")]);
-    command.run(cancel).await.map_err(ToolchainError::step("packing an image archive"))?;
+    command
+        .run(cancel)
+        .await
+        .map_err(ToolchainError::step("packing an image archive"))?;
     fs::remove_dir_all(&dir).map_err(ToolchainError::file("removing a folder", &dir))?;
     Ok(archive)
 }
@@ -85,7 +104,11 @@ fn prepare(images: &[Image], dir: &Path) -> std::io::Result<()> {
             digests.push(format!("sha256:{digest}"));
             names.push(name);
         }
-        let labels: serde_json::Map<_, _> = image.labels.iter().map(|(key, value)| ((*key).to_owned(), value.clone().into())).collect();
+        let labels: serde_json::Map<_, _> = image
+            .labels
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), value.clone().into()))
+            .collect();
         let config = json!({
             "architecture": architecture(),
             "os": "linux",
@@ -115,10 +138,22 @@ mod tests {
         let mut configs = Vec::new();
         for _ in 0..2 {
             let work = tempfile::tempdir().unwrap();
-            let layer = layer(work.path(), "one", |tree| fs::write(tree.join("standin"), "x"), &cancel).await.unwrap();
-            let image = Image { reference: "rekindle.local/x:1".to_owned(), layers: vec![layer], ..Image::default() };
+            let layer = layer(work.path(), "one", |tree| fs::write(tree.join("standin"), "x"), &cancel)
+                .await
+                .unwrap();
+            let image = Image {
+                reference: "rekindle.local/x:1".to_owned(),
+                layers: vec![layer],
+                ..Image::default()
+            };
             let archive = write(vec![image], work.path(), &cancel).await.unwrap();
-            let listed = Command::new("tar", TAR_DEADLINE).arg("-tf").arg(archive).run(&cancel).await.unwrap().text();
+            let listed = Command::new("tar", TAR_DEADLINE)
+                .arg("-tf")
+                .arg(archive)
+                .run(&cancel)
+                .await
+                .unwrap()
+                .text();
             let mut names: Vec<_> = listed.lines().map(str::to_owned).collect();
             names.sort();
             configs.push(names);

@@ -116,11 +116,17 @@ pub(super) struct Progress {
 
 impl Progress {
     pub fn new(events: &Events, step: &str) -> Self {
-        Self { events: events.clone(), step: step.to_owned() }
+        Self {
+            events: events.clone(),
+            step: step.to_owned(),
+        }
     }
 
     pub fn say(&self, detail: impl Into<String>) {
-        self.events.send(Event::StepProgress { step: self.step.clone(), detail: detail.into() });
+        self.events.send(Event::StepProgress {
+            step: self.step.clone(),
+            detail: detail.into(),
+        });
     }
 }
 
@@ -137,11 +143,17 @@ impl Cache {
         let locks = cache.locks();
         fs::create_dir_all(&locks).map_err(ToolchainError::file("making the cache folder", &locks))?;
         // Build tools are told these paths while they work elsewhere.
-        let cache = Self { root: root.canonicalize().map_err(ToolchainError::file("opening the cache", root))? };
+        let cache = Self {
+            root: root.canonicalize().map_err(ToolchainError::file("opening the cache", root))?,
+        };
         let entries = fs::read_dir(&cache.root).map_err(ToolchainError::file("reading the cache", root))?;
         for entry in entries.flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
-            let Some(owner) = name.strip_prefix(".building-").and_then(|rest| rest.rsplit_once('.')).map(|(owner, _)| owner) else {
+            let Some(owner) = name
+                .strip_prefix(".building-")
+                .and_then(|rest| rest.rsplit_once('.'))
+                .map(|(owner, _)| owner)
+            else {
                 continue;
             };
             if let Ok(Some(_dead)) = try_lock(&cache.lock_path(owner)) {
@@ -218,7 +230,10 @@ impl Cache {
             }
             Look::Corrupt(reason) => {
                 let path = self.path(name, key);
-                events.note(format!("the cached {name} in {} {reason}: it is removed and made again", path.display()));
+                events.note(format!(
+                    "the cached {name} in {} {reason}: it is removed and made again",
+                    path.display()
+                ));
                 fs::remove_dir_all(&path).map_err(ToolchainError::file("removing a corrupt cache entry", &path))?;
             }
             Look::Absent => {}
@@ -231,7 +246,10 @@ impl Cache {
         progress.say("recording what was made");
         let (from, to, key) = (building.path().to_owned(), self.path(name, key), key.clone());
         let recorded = tokio::task::spawn_blocking(move || record(&from, &key)).await;
-        recorded.map_err(std::io::Error::other).flatten().map_err(ToolchainError::file("recording a cache entry", building.path()))?;
+        recorded
+            .map_err(std::io::Error::other)
+            .flatten()
+            .map_err(ToolchainError::file("recording a cache entry", building.path()))?;
         fs::rename(building.path(), &to).map_err(ToolchainError::file("moving a finished cache entry into its place", &to))?;
         // It is no longer where its guard would remove it.
         let _ = building.keep();
@@ -241,13 +259,9 @@ impl Cache {
 }
 
 /// Waits until nobody else holds the lock file.
-pub(super) async fn lock(
-    path: &Path,
-    what: &str,
-    progress: Option<&Progress>,
-    cancel: &CancellationToken,
-) -> Result<Lock, ToolchainError> {
-    let held = wait::until(&format!("the end of another rekindle's work on {what}"), PATIENCE, Duration::from_millis(200), cancel, || {
+pub(super) async fn lock(path: &Path, what: &str, progress: Option<&Progress>, cancel: &CancellationToken) -> Result<Lock, ToolchainError> {
+    let waited_for = format!("the end of another rekindle's work on {what}");
+    let held = wait::until(&waited_for, PATIENCE, Duration::from_millis(200), cancel, || {
         let attempt = try_lock(path);
         async {
             match attempt {
@@ -303,7 +317,11 @@ fn record(dir: &Path, key: &Key) -> std::io::Result<()> {
     let mut files = BTreeMap::new();
     for path in files_below(dir)? {
         let metadata = path.metadata()?;
-        let recorded = Recorded { size: metadata.len(), modified_ns: modified_ns(&metadata), sha256: hash_file(&path)? };
+        let recorded = Recorded {
+            size: metadata.len(),
+            modified_ns: modified_ns(&metadata),
+            sha256: hash_file(&path)?,
+        };
         files.insert(path.strip_prefix(dir).unwrap_or(&path).to_owned(), recorded);
     }
     let manifest = serde_json::to_vec_pretty(&Manifest { key: key.0.clone(), files })?;
@@ -320,7 +338,12 @@ fn compare(dir: &Path, key: &Key, care: Care) -> Result<(), String> {
         let path = dir.join(name);
         let metadata = path.metadata().map_err(|_| format!("lacks {}", name.display()))?;
         if metadata.len() != recorded.size {
-            return Err(format!("has {} bytes in {} instead of {}", metadata.len(), name.display(), recorded.size));
+            return Err(format!(
+                "has {} bytes in {} instead of {}",
+                metadata.len(),
+                name.display(),
+                recorded.size
+            ));
         }
         let same_time = modified_ns(&metadata) == recorded.modified_ns;
         if !(same_time && care == Care::Quick) && hash_file(&path).ok().as_ref() != Some(&recorded.sha256) {
@@ -339,10 +362,10 @@ mod tests {
     }
 
     async fn make(cache: &Cache, key: &Key, content: &'static str) -> Result<PathBuf, ToolchainError> {
-        let made = cache.entry(("thing", key, "Make a thing"), &Events::silent(), &CancellationToken::new(), |dir, _| async move {
-            fs::write(dir.join("file"), content).map_err(ToolchainError::file("writing", dir))
-        });
-        made.await
+        let build = |dir: PathBuf, _| async move { fs::write(dir.join("file"), content).map_err(ToolchainError::file("writing", dir)) };
+        cache
+            .entry(("thing", key, "Make a thing"), &Events::silent(), &CancellationToken::new(), build)
+            .await
     }
 
     #[test]
@@ -357,7 +380,10 @@ mod tests {
         let cache = Cache::open(dir.path()).unwrap();
         let first = make(&cache, &key("a"), "one").await.unwrap();
         let second = make(&cache, &key("a"), "two").await.unwrap();
-        assert_eq!((first.clone(), fs::read_to_string(second.join("file")).unwrap()), (second, "one".to_owned()));
+        assert_eq!(
+            (first.clone(), fs::read_to_string(second.join("file")).unwrap()),
+            (second, "one".to_owned())
+        );
         assert_eq!(cache.look("thing", &key("b"), Care::Quick), Look::Absent);
     }
 
@@ -365,11 +391,16 @@ mod tests {
     async fn a_failed_build_leaves_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let cache = Cache::open(dir.path()).unwrap();
-        let failed = cache.entry(("thing", &key("a"), "Make"), &Events::silent(), &CancellationToken::new(), |dir, _| async move {
+        let build = |dir: PathBuf, _| async move {
             fs::write(dir.join("half"), "x").unwrap();
             Err(ToolchainError::Interrupted)
-        });
-        assert!(failed.await.is_err());
+        };
+        assert!(
+            cache
+                .entry(("thing", &key("a"), "Make"), &Events::silent(), &CancellationToken::new(), build)
+                .await
+                .is_err()
+        );
         let left: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(left, ["locks"]);
     }

@@ -30,17 +30,47 @@ pub(super) const NODE: Root = Root {
     name: "debian-node",
     title: "node root file system",
     packages: &[
-        "systemd", "systemd-sysv", "dbus", "udev", "containerd", "runc", "containernetworking-plugins", "conntrack", "iptables", "nftables",
-        "iproute2", "ethtool", "socat", "util-linux", "mount", "kmod", "libseccomp2", "pigz", "nfs-common", "open-iscsi", "e2fsprogs",
-        "bash", "ca-certificates", "curl", "hostname", "jq", "procps", "tar",
+        "systemd",
+        "systemd-sysv",
+        "dbus",
+        "udev",
+        "containerd",
+        "runc",
+        "containernetworking-plugins",
+        "conntrack",
+        "iptables",
+        "nftables",
+        "iproute2",
+        "ethtool",
+        "socat",
+        "util-linux",
+        "mount",
+        "kmod",
+        "libseccomp2",
+        "pigz",
+        "nfs-common",
+        "open-iscsi",
+        "e2fsprogs",
+        "bash",
+        "ca-certificates",
+        "curl",
+        "hostname",
+        "jq",
+        "procps",
+        "tar",
     ],
     disk: 2.0,
     about: "80 s",
 };
 
 /// What hooks of scenarios are written with.
-pub(super) const TOOLS: Root =
-    Root { name: "debian-tools", title: "tools root file system", packages: &["ca-certificates", "curl", "jq"], disk: 1.0, about: "50 s" };
+pub(super) const TOOLS: Root = Root {
+    name: "debian-tools",
+    title: "tools root file system",
+    packages: &["ca-certificates", "curl", "jq"],
+    disk: 1.0,
+    about: "50 s",
+};
 
 fn suite() -> &'static str {
     // The machine's release does not change while it runs, and surveys ask often.
@@ -73,7 +103,10 @@ impl Root {
             ensure_packages(events, cancel).await?;
             self.build(cache, dir, &progress, cancel).await
         };
-        Ok(cache.entry((self.name, &self.key(), &step), events, cancel, build).await?.join("root.tar"))
+        Ok(cache
+            .entry((self.name, &self.key(), &step), events, cancel, build)
+            .await?
+            .join("root.tar"))
     }
 
     async fn build(&self, cache: &Cache, dir: PathBuf, progress: &Progress, cancel: &CancellationToken) -> Result<(), ToolchainError> {
@@ -84,17 +117,31 @@ impl Root {
         // Both root file systems share the downloaded packages, and debootstrap wants them for itself.
         let _packages = cache.lock("debs", Some(progress), cancel).await?;
 
-        let components: Vec<&str> =
-            ["main", "universe"].into_iter().filter(|wanted| mirror.components.iter().any(|component| component == wanted)).collect();
+        let components: Vec<&str> = ["main", "universe"]
+            .into_iter()
+            .filter(|wanted| mirror.components.iter().any(|component| component == wanted))
+            .collect();
         // The namespaces take the mounts along when they end, and they end with the first process in them; that one gets a signal
         // when we are killed.
         let mut command = Command::new("setpriv", DEADLINE)
-            .args(["--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child", "bash"])
+            .args([
+                "--pdeathsig",
+                "KILL",
+                "unshare",
+                "--mount",
+                "--pid",
+                "--fork",
+                "--kill-child",
+                "bash",
+            ])
             .arg(&script)
             .arg(dir.join("root.tar"))
             .args([&mirror.suite, &mirror.uri, &components.join(","), &self.packages.join(",")])
             .arg(cache.root().join("debs"));
-        if let Some(keyring) = mirror.keyring.filter(|path| path.extension().is_some_and(|kind| kind == "gpg") && path.exists()) {
+        if let Some(keyring) = mirror
+            .keyring
+            .filter(|path| path.extension().is_some_and(|kind| kind == "gpg") && path.exists())
+        {
             command = command.arg(keyring);
         }
         let say = progress.clone();
@@ -105,7 +152,10 @@ impl Root {
         });
         made.run(cancel).await.map_err(|error| match error {
             CommandError::Interrupted { .. } => ToolchainError::Interrupted,
-            error => ToolchainError::Debootstrap { suite: mirror.suite.clone(), last: last_line(&error) },
+            error => ToolchainError::Debootstrap {
+                suite: mirror.suite.clone(),
+                last: last_line(&error),
+            },
         })?;
         std::fs::remove_file(&script).map_err(ToolchainError::file("removing a script", &script))
     }
@@ -134,6 +184,9 @@ pub(super) async fn ensure_packages(events: &Events, cancel: &CancellationToken)
     if missing.is_empty() {
         return Ok(());
     }
-    System::read().may_install(&format!("what the images are built with ({})", missing.join(", ")), &missing.join(" "))?;
+    System::read().may_install(
+        &format!("what the images are built with ({})", missing.join(", ")),
+        &missing.join(" "),
+    )?;
     install(&missing, events, cancel).await
 }

@@ -55,12 +55,18 @@ pub(super) enum Answer {
 
 /// Asks the engine that the client is configured for.
 pub(super) async fn ask(cancel: &CancellationToken) -> Result<Answer, ToolchainError> {
-    let asked = Engine::command(ASK_DEADLINE, ["version", "--format", "{{.Server.Version}}"]).run_any_status(cancel).await;
+    let asked = Engine::command(ASK_DEADLINE, ["version", "--format", "{{.Server.Version}}"])
+        .run_any_status(cancel)
+        .await;
     Ok(match asked {
         Ok(output) if output.status.success() && !output.text().is_empty() => Answer::Ready(Engine { version: output.text() }),
         Ok(output) => {
             let line = output.last_line();
-            if line.contains("permission denied") { Answer::Refuses(line) } else { Answer::Silent(line) }
+            if line.contains("permission denied") {
+                Answer::Refuses(line)
+            } else {
+                Answer::Silent(line)
+            }
         }
         Err(crate::command::CommandError::Start { .. }) => Answer::NoClient,
         Err(crate::command::CommandError::Interrupted { .. }) => return Err(ToolchainError::Interrupted),
@@ -134,14 +140,20 @@ fn become_user(files: &Files) -> Result<(), ToolchainError> {
     let mut lease = LEASE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     if lease.is_none() {
         let path = files.users();
-        let taken = fs::File::options().create(true).append(true).open(&path).and_then(|file| file.lock_shared().map(|()| file));
+        let taken = fs::File::options()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .and_then(|file| file.lock_shared().map(|()| file));
         *lease = Some(taken.map_err(ToolchainError::file("taking a share in the engine", &path))?);
     }
     Ok(())
 }
 
 async fn endpoint(cancel: &CancellationToken) -> String {
-    let asked = Engine::command(ASK_DEADLINE, ["context", "inspect", "--format", "{{.Endpoints.docker.Host}}"]).run(cancel).await;
+    let asked = Engine::command(ASK_DEADLINE, ["context", "inspect", "--format", "{{.Endpoints.docker.Host}}"])
+        .run(cancel)
+        .await;
     asked.map_or_else(|_| DEFAULT_ENDPOINT.to_owned(), |output| output.text())
 }
 
@@ -166,7 +178,10 @@ async fn start(files: &Files, cancel: &CancellationToken) -> Result<Engine, Tool
     let missing = runtime::missing_capabilities();
     // systemd's own unit cannot be told another runtime without changing the user's files.
     if missing.is_empty() && Path::new("/run/systemd/system").is_dir() {
-        let start = Command::new("systemctl", START_DEADLINE).args(["start", "docker"]).run(cancel).await;
+        let start = Command::new("systemctl", START_DEADLINE)
+            .args(["start", "docker"])
+            .run(cancel)
+            .await;
         start.map_err(ToolchainError::step("starting the Docker engine with systemd"))?;
         if let Some(invocation) = invocation(cancel).await {
             write_record(files, &Record::BySystemd { invocation })?;
@@ -206,34 +221,61 @@ async fn start_by_hand(files: &Files, missing: &[&str], cancel: &CancellationTok
     let mut command = Command::new("setsid", Duration::from_secs(20)).args(["--fork", "sh"]).arg(&script);
     command = command.args([files.record(), files.log(), daemon]);
     if !missing.is_empty() {
-        command = command.arg("--config-file").arg(runtime::install(&files.dir, missing, &runc, Path::new(USERS_CONFIG))?);
+        command = command
+            .arg("--config-file")
+            .arg(runtime::install(&files.dir, missing, &runc, Path::new(USERS_CONFIG))?);
     }
     // The daemon calls iptables, containerd and runc by name.
     let find = r#"PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin; echo "$PATH""#;
     let path = Command::new("sh", ASK_DEADLINE).args(["-c", find]).run(cancel).await;
     let path = path.map_err(ToolchainError::step("reading the PATH"))?.text();
-    command.env("PATH", path).run(cancel).await.map_err(ToolchainError::step("starting dockerd"))?;
+    command
+        .env("PATH", path)
+        .run(cancel)
+        .await
+        .map_err(ToolchainError::step("starting dockerd"))?;
     Ok(())
 }
 
 async fn wait_until_ready(files: &Files, cancel: &CancellationToken) -> Result<Engine, ToolchainError> {
-    let ready = wait::until("the Docker engine's answer", START_DEADLINE, Duration::from_millis(250), cancel, || async {
-        match ask(cancel).await {
-            Ok(Answer::Ready(engine)) => Seen::Done(Some(engine)),
-            // A daemon that has ended will not answer, however long one waits.
-            Ok(_) if files.read_record().is_some_and(|record| matches!(&record, Record::ByHand { .. }) && !is_alive(&record)) => Seen::Done(None),
-            Ok(Answer::Silent(line) | Answer::Refuses(line)) => Seen::NotYet(line),
-            Ok(Answer::NoClient) => Seen::NotYet("there is no Docker client".to_owned()),
-            Err(error) => Seen::NotYet(error.to_string()),
-        }
-    });
+    let ready = wait::until(
+        "the Docker engine's answer",
+        START_DEADLINE,
+        Duration::from_millis(250),
+        cancel,
+        || async {
+            match ask(cancel).await {
+                Ok(Answer::Ready(engine)) => Seen::Done(Some(engine)),
+                // A daemon that has ended will not answer, however long one waits.
+                Ok(_)
+                    if files
+                        .read_record()
+                        .is_some_and(|record| matches!(&record, Record::ByHand { .. }) && !is_alive(&record)) =>
+                {
+                    Seen::Done(None)
+                }
+                Ok(Answer::Silent(line) | Answer::Refuses(line)) => Seen::NotYet(line),
+                Ok(Answer::NoClient) => Seen::NotYet("there is no Docker client".to_owned()),
+                Err(error) => Seen::NotYet(error.to_string()),
+            }
+        },
+    );
     match ready.await {
         Ok(Some(engine)) => Ok(engine),
         Err(wait::WaitError::Interrupted { .. }) => Err(ToolchainError::Interrupted),
         Ok(None) | Err(wait::WaitError::Deadline { .. }) => {
             let text = fs::read_to_string(files.log()).unwrap_or_default();
-            let last = text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("(it is empty)").to_owned();
-            Err(ToolchainError::EngineSilent { seconds: START_DEADLINE.as_secs(), log: files.log(), last })
+            let last = text
+                .lines()
+                .rev()
+                .find(|line| !line.trim().is_empty())
+                .unwrap_or("(it is empty)")
+                .to_owned();
+            Err(ToolchainError::EngineSilent {
+                seconds: START_DEADLINE.as_secs(),
+                log: files.log(),
+                last,
+            })
         }
     }
 }
@@ -250,7 +292,11 @@ fn remove_stale_files() {
             let _ = fs::remove_file(&path);
         }
     }
-    for socket in ["containerd/containerd.sock", "docker/containerd/containerd.sock", "docker/containerd/containerd-debug.sock"] {
+    for socket in [
+        "containerd/containerd.sock",
+        "docker/containerd/containerd.sock",
+        "docker/containerd/containerd-debug.sock",
+    ] {
         let path = run.join(socket);
         if path.exists() && UnixStream::connect(&path).is_err() {
             let _ = fs::remove_file(&path);
@@ -269,8 +315,12 @@ fn start_time(stat: &str) -> Option<u64> {
 
 /// Whether the very process of the record is still there.
 fn is_alive(record: &Record) -> bool {
-    let Record::ByHand { pid, start_time: recorded } = record else { return false };
-    let now = fs::read_to_string(format!("/proc/{pid}/stat")).ok().and_then(|stat| start_time(&stat));
+    let Record::ByHand { pid, start_time: recorded } = record else {
+        return false;
+    };
+    let now = fs::read_to_string(format!("/proc/{pid}/stat"))
+        .ok()
+        .and_then(|stat| start_time(&stat));
     // A zombie has ended; somebody who reaps nothing is its parent.
     now == Some(*recorded) && fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| !line.is_empty())
 }
@@ -281,14 +331,18 @@ pub(super) async fn release(state: &Path, cancel: &CancellationToken) -> Result<
     drop(LEASE.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take());
     let Some(record) = files.read_record() else { return Ok(()) };
     let failed = ToolchainError::file("asking who uses the engine", files.users());
-    let Some(_alone): Option<Lock> = try_lock(&files.users()).map_err(failed)? else { return Ok(()) };
+    let Some(_alone): Option<Lock> = try_lock(&files.users()).map_err(failed)? else {
+        return Ok(());
+    };
     let ours = match &record {
         Record::ByHand { .. } => is_alive(&record),
         Record::BySystemd { invocation: recorded } => invocation(cancel).await.as_ref() == Some(recorded),
     };
     if ours {
         let running = Engine::command(ASK_DEADLINE, ["ps", "--quiet"]).run(cancel).await;
-        let running = running.map_err(ToolchainError::step("asking the engine for running containers"))?.text();
+        let running = running
+            .map_err(ToolchainError::step("asking the engine for running containers"))?
+            .text();
         if !running.is_empty() {
             return Ok(());
         }
@@ -299,16 +353,31 @@ pub(super) async fn release(state: &Path, cancel: &CancellationToken) -> Result<
 
 async fn stop(record: &Record, cancel: &CancellationToken) -> Result<(), ToolchainError> {
     let Record::ByHand { pid, .. } = record else {
-        let stop = Command::new("systemctl", STOP_DEADLINE).args(["stop", "docker.socket", "docker"]).run(cancel).await;
-        return stop.map(drop).map_err(ToolchainError::step("stopping the Docker engine with systemd"));
+        let stop = Command::new("systemctl", STOP_DEADLINE)
+            .args(["stop", "docker.socket", "docker"])
+            .run(cancel)
+            .await;
+        return stop
+            .map(drop)
+            .map_err(ToolchainError::step("stopping the Docker engine with systemd"));
     };
     if let Some(pid) = Pid::from_raw(*pid) {
         // It may have ended by itself in between: that is what is wanted.
         let _ = rustix::process::kill_process(pid, Signal::TERM);
     }
-    wait::until("the end of the Docker engine", STOP_DEADLINE, Duration::from_millis(100), cancel, || async {
-        if is_alive(record) { Seen::NotYet(format!("dockerd (process {pid}) still runs")) } else { Seen::Done(()) }
-    })
+    wait::until(
+        "the end of the Docker engine",
+        STOP_DEADLINE,
+        Duration::from_millis(100),
+        cancel,
+        || async {
+            if is_alive(record) {
+                Seen::NotYet(format!("dockerd (process {pid}) still runs"))
+            } else {
+                Seen::Done(())
+            }
+        },
+    )
     .await?;
     Ok(())
 }
@@ -337,6 +406,11 @@ mod tests {
         let by_script: Record = serde_json::from_str(r#"{"pid": 12, "start_time": 345}"#).unwrap();
         assert_eq!(by_script, Record::ByHand { pid: 12, start_time: 345 });
         let by_systemd: Record = serde_json::from_str(r#"{"invocation": "abc"}"#).unwrap();
-        assert_eq!(by_systemd, Record::BySystemd { invocation: "abc".to_owned() });
+        assert_eq!(
+            by_systemd,
+            Record::BySystemd {
+                invocation: "abc".to_owned()
+            }
+        );
     }
 }

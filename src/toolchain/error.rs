@@ -36,7 +36,9 @@ pub enum ToolchainError {
     Stamp { what: String, found: String, expected: String },
     #[error("debootstrap could not make a Debian {suite} root file system: {last}")]
     Debootstrap { suite: String, last: String },
-    #[error("kubeadm asks for the image {image}, which is none of what is built here ({built}): the versions in images/ do not fit together")]
+    #[error(
+        "kubeadm asks for the image {image}, which is none of what is built here ({built}): the versions in images/ do not fit together"
+    )]
     ForeignComponent { image: String, built: String },
     #[error("the node image {image} is not in the Docker engine and could not be pulled ({last}): build or load it first")]
     NoNodeImage { image: String, last: String },
@@ -47,7 +49,11 @@ pub enum ToolchainError {
     #[error("the standin at {} is {megabytes} MB, more than the 20 MB that may be loaded into every cluster", path.display())]
     LargeStandin { path: PathBuf, megabytes: u64 },
     #[error("{doing} failed at {}: {source}", path.display())]
-    File { doing: &'static str, path: PathBuf, source: std::io::Error },
+    File {
+        doing: &'static str,
+        path: PathBuf,
+        source: std::io::Error,
+    },
     #[error("{doing} failed: {source}")]
     Step { doing: String, source: CommandError },
     #[error(transparent)]

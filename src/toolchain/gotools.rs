@@ -51,7 +51,10 @@ pub(super) struct GoTool {
 
 macro_rules! module_files {
     ($folder:literal) => {
-        (include_str!(concat!("../../images/", $folder, "/go.mod")), include_str!(concat!("../../images/", $folder, "/go.sum")))
+        (
+            include_str!(concat!("../../images/", $folder, "/go.mod")),
+            include_str!(concat!("../../images/", $folder, "/go.sum")),
+        )
     };
 }
 
@@ -116,9 +119,14 @@ pub(super) const KUBERNETES: GoTool = GoTool {
     stamp: |version| {
         let mut numbers = version.trim_start_matches('v').split('.');
         let (major, minor) = (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default());
-        [("gitVersion", version), ("gitMajor", major), ("gitMinor", minor), ("gitTreeState", "clean")]
-            .map(|(name, value)| format!("k8s.io/component-base/version.{name}={value}"))
-            .to_vec()
+        [
+            ("gitVersion", version),
+            ("gitMajor", major),
+            ("gitMinor", minor),
+            ("gitTreeState", "clean"),
+        ]
+        .map(|(name, value)| format!("k8s.io/component-base/version.{name}={value}"))
+        .to_vec()
     },
     version_args: &["version"],
     disk: 5.0,
@@ -164,8 +172,14 @@ pub(super) struct Go {
 impl Go {
     /// Asks the Go at `program` who it is.
     pub async fn at(program: PathBuf, cancel: &CancellationToken) -> Result<Self, ToolchainError> {
-        let asked = Command::new(&program, Duration::from_secs(60)).args(["env", "GOVERSION", "GOHOSTARCH"]).run(cancel).await;
-        let identity = asked.map_err(ToolchainError::step("asking Go for its version"))?.text().replace('\n', " ");
+        let asked = Command::new(&program, Duration::from_secs(60))
+            .args(["env", "GOVERSION", "GOHOSTARCH"])
+            .run(cancel)
+            .await;
+        let identity = asked
+            .map_err(ToolchainError::step("asking Go for its version"))?
+            .text()
+            .replace('\n', " ");
         Ok(Self { program, identity })
     }
 
@@ -188,11 +202,16 @@ impl GoTool {
     /// The version that `go.mod` requires.
     pub fn version(&self) -> &'static str {
         let words: Vec<&'static str> = self.go_mod.split_whitespace().collect();
-        words.windows(2).find(|pair| pair[0] == self.module && pair[1].starts_with('v')).map_or("v0.0.0", |pair| pair[1])
+        words
+            .windows(2)
+            .find(|pair| pair[0] == self.module && pair[1].starts_with('v'))
+            .map_or("v0.0.0", |pair| pair[1])
     }
 
     fn linker_flags(&self) -> String {
-        (self.stamp)(self.version()).into_iter().fold("-s -w".to_owned(), |flags, stamp| format!("{flags} -X {stamp}"))
+        (self.stamp)(self.version())
+            .into_iter()
+            .fold("-s -w".to_owned(), |flags, stamp| format!("{flags} -X {stamp}"))
     }
 
     /// The hash over everything that decides the binaries. Without Go there is nothing to hash it with.
@@ -223,11 +242,16 @@ impl GoTool {
     ) -> Result<PathBuf, ToolchainError> {
         let step = format!("Build {} {}", self.title, self.version());
         let build = |dir: PathBuf, progress: Progress| async move {
-            let go = go.ok_or_else(|| ToolchainError::NoGo { what: self.title.to_owned() })?;
+            let go = go.ok_or_else(|| ToolchainError::NoGo {
+                what: self.title.to_owned(),
+            })?;
             super::host::require_disk(cache.root(), self.disk, &format!("the build of {}", self.title))?;
             self.build(go, &dir, &progress, cancel).await
         };
-        Ok(cache.entry((self.name, &self.key(go), &step), events, cancel, build).await?.join("bin"))
+        Ok(cache
+            .entry((self.name, &self.key(go), &step), events, cancel, build)
+            .await?
+            .join("bin"))
     }
 
     async fn build(&self, go: &Go, dir: &Path, progress: &Progress, cancel: &CancellationToken) -> Result<(), ToolchainError> {
@@ -241,11 +265,15 @@ impl GoTool {
         let packages = || self.commands.iter().map(|(_, package)| *package);
 
         let say = progress.clone();
-        let downloads = go.command(self, &module, BUILD_DEADLINE).args(["list", "-deps"]).args(packages()).on_line(move |_, line| {
-            if let Some(module) = line.strip_prefix("go: downloading ") {
-                say.say(format!("downloading {module}"));
-            }
-        });
+        let downloads = go
+            .command(self, &module, BUILD_DEADLINE)
+            .args(["list", "-deps"])
+            .args(packages())
+            .on_line(move |_, line| {
+                if let Some(module) = line.strip_prefix("go: downloading ") {
+                    say.say(format!("downloading {module}"));
+                }
+            });
         let listed = downloads.run(cancel).await.map_err(|error| self.failed(error))?;
         let total = listed.text().lines().count();
 
@@ -274,12 +302,21 @@ impl GoTool {
 
     async fn check_version(&self, bin: &Path, cancel: &CancellationToken) -> Result<(), ToolchainError> {
         let Some((name, _)) = self.commands.first() else { return Ok(()) };
-        let asked = Command::new(bin.join(name), Duration::from_secs(30)).args(self.version_args).run(cancel).await;
-        let found = asked.map_err(ToolchainError::step(format!("asking the {name} just built for its version")))?.text();
+        let asked = Command::new(bin.join(name), Duration::from_secs(30))
+            .args(self.version_args)
+            .run(cancel)
+            .await;
+        let found = asked
+            .map_err(ToolchainError::step(format!("asking the {name} just built for its version")))?
+            .text();
         if found.contains(self.version().trim_start_matches('v')) {
             return Ok(());
         }
-        Err(ToolchainError::Stamp { what: (*name).to_owned(), found, expected: self.version().to_owned() })
+        Err(ToolchainError::Stamp {
+            what: (*name).to_owned(),
+            found,
+            expected: self.version().to_owned(),
+        })
     }
 
     fn failed(&self, error: CommandError) -> ToolchainError {
@@ -289,14 +326,28 @@ impl GoTool {
             CommandError::Failed { output, .. } => String::from_utf8_lossy(&output.stderr).into_owned(),
             other => other.to_string(),
         };
-        let line_with = |signs: &[&str]| all.lines().find(|line| signs.iter().any(|sign| line.contains(sign))).map(|line| line.trim().to_owned());
+        let line_with = |signs: &[&str]| {
+            all.lines()
+                .find(|line| signs.iter().any(|sign| line.contains(sign)))
+                .map(|line| line.trim().to_owned())
+        };
         if let Some(line) = line_with(&["checksum mismatch", "SECURITY ERROR", "missing go.sum entry"]) {
             return ToolchainError::ModuleRefused { what, line };
         }
-        if let Some(line) = line_with(&["dial tcp", "no such host", "i/o timeout", "proxyconnect", "connection refused", "TLS handshake"]) {
+        if let Some(line) = line_with(&[
+            "dial tcp",
+            "no such host",
+            "i/o timeout",
+            "proxyconnect",
+            "connection refused",
+            "TLS handshake",
+        ]) {
             return ToolchainError::ModulesUnreachable { what, line };
         }
-        ToolchainError::Build { what, line: last_line(&error) }
+        ToolchainError::Build {
+            what,
+            line: last_line(&error),
+        }
     }
 
     /// Where Go keeps the sources of this tool's module, or of another `version` of it; downloaded if need be, verified by Go.
@@ -307,9 +358,17 @@ impl GoTool {
         scratch: &Path,
         cancel: &CancellationToken,
     ) -> Result<PathBuf, ToolchainError> {
-        let go = go.ok_or_else(|| ToolchainError::NoGo { what: self.title.to_owned() })?;
-        let download = go.command(self, scratch, Duration::from_secs(600)).args(["mod", "download", "-json"]);
-        let output = download.arg(format!("{}@{version}", self.module)).run(cancel).await.map_err(|error| self.failed(error))?;
+        let go = go.ok_or_else(|| ToolchainError::NoGo {
+            what: self.title.to_owned(),
+        })?;
+        let download = go
+            .command(self, scratch, Duration::from_secs(600))
+            .args(["mod", "download", "-json"]);
+        let output = download
+            .arg(format!("{}@{version}", self.module))
+            .run(cancel)
+            .await
+            .map_err(|error| self.failed(error))?;
         #[derive(serde::Deserialize)]
         #[serde(rename_all = "PascalCase")]
         struct Downloaded {
@@ -317,13 +376,19 @@ impl GoTool {
         }
         serde_json::from_slice(&output.stdout)
             .map(|downloaded: Downloaded| downloaded.dir)
-            .map_err(|error| ToolchainError::Build { what: format!("the sources of {}", self.title), line: error.to_string() })
+            .map_err(|error| ToolchainError::Build {
+                what: format!("the sources of {}", self.title),
+                line: error.to_string(),
+            })
     }
 }
 
 /// What `go build` calls the binary of a package: its last element that is no major version.
 fn binary_name(package: &str) -> &str {
-    let is_major = |part: &&str| part.strip_prefix('v').is_some_and(|n| !n.is_empty() && n.bytes().all(|byte| byte.is_ascii_digit()));
+    let is_major = |part: &&str| {
+        part.strip_prefix('v')
+            .is_some_and(|n| !n.is_empty() && n.bytes().all(|byte| byte.is_ascii_digit()))
+    };
     package.rsplit('/').find(|part| !is_major(part)).unwrap_or(package)
 }
 
@@ -337,7 +402,9 @@ pub(super) enum Fit {
 
 impl Fit {
     pub fn accepts(self, found: &str, wanted: &str) -> bool {
-        let (Some(found), Some(wanted)) = (numbers(found), numbers(wanted)) else { return false };
+        let (Some(found), Some(wanted)) = (numbers(found), numbers(wanted)) else {
+            return false;
+        };
         found.0 == wanted.0
             && match self {
                 Self::SameMajor => true,
@@ -357,7 +424,8 @@ fn numbers(text: &str) -> Option<(u32, u32)> {
 /// The first word of a tool's answer that is a version.
 pub(super) fn version_in(text: &str) -> Option<&str> {
     text.split(|c: char| c.is_whitespace() || "\"',;".contains(c)).find(|word| {
-        word.strip_prefix('v').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()) && rest.contains('.'))
+        word.strip_prefix('v')
+            .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()) && rest.contains('.'))
     })
 }
 
@@ -368,15 +436,27 @@ mod tests {
     #[test]
     fn versions_come_from_go_mod() {
         for tool in [KIND, HELM_4, KUBECTL, KUBERNETES, ETCD, COREDNS] {
-            assert!(numbers(tool.version()).is_some_and(|numbers| numbers != (0, 0)), "{}: {}", tool.name, tool.version());
-            assert!(tool.go_sum.contains(&format!("{} {} h1:", tool.module, tool.version())), "{} is not in its go.sum", tool.name);
+            assert!(
+                numbers(tool.version()).is_some_and(|numbers| numbers != (0, 0)),
+                "{}: {}",
+                tool.name,
+                tool.version()
+            );
+            assert!(
+                tool.go_sum.contains(&format!("{} {} h1:", tool.module, tool.version())),
+                "{} is not in its go.sum",
+                tool.name
+            );
         }
     }
 
     #[test]
     fn kubernetes_is_stamped_as_kubeadm_wants_it() {
         let flags = KUBERNETES.linker_flags();
-        assert!(flags.contains("version.gitVersion=v1.") && flags.contains("gitMajor=1 ") && flags.contains("gitTreeState=clean"), "{flags}");
+        assert!(
+            flags.contains("version.gitVersion=v1.") && flags.contains("gitMajor=1 ") && flags.contains("gitTreeState=clean"),
+            "{flags}"
+        );
     }
 
     #[test]
@@ -392,6 +472,9 @@ mod tests {
 
     #[test]
     fn binaries_are_named_as_go_names_them() {
-        assert_eq!((binary_name("go.etcd.io/etcd/server/v3"), binary_name("helm.sh/helm/v4/cmd/helm")), ("server", "helm"));
+        assert_eq!(
+            (binary_name("go.etcd.io/etcd/server/v3"), binary_name("helm.sh/helm/v4/cmd/helm")),
+            ("server", "helm")
+        );
     }
 }

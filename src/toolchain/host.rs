@@ -46,7 +46,11 @@ impl System {
     /// Whether packages may be installed here by apt-get, or the sentence that says why not.
     pub fn may_install(&self, what: &str, install: &str) -> Result<(), ToolchainError> {
         if !self.debian_like {
-            return Err(ToolchainError::Unsupported { what: what.to_owned(), system: self.name.clone(), install: install.to_owned() });
+            return Err(ToolchainError::Unsupported {
+                what: what.to_owned(),
+                system: self.name.clone(),
+                install: install.to_owned(),
+            });
         }
         require_root(what, "run as root once, or have an administrator install it")
     }
@@ -54,7 +58,14 @@ impl System {
 
 /// An error unless this is root.
 pub(super) fn require_root(what: &str, cure: &'static str) -> Result<(), ToolchainError> {
-    if rustix::process::geteuid().is_root() { Ok(()) } else { Err(ToolchainError::NotRoot { what: what.to_owned(), cure }) }
+    if rustix::process::geteuid().is_root() {
+        Ok(())
+    } else {
+        Err(ToolchainError::NotRoot {
+            what: what.to_owned(),
+            cure,
+        })
+    }
 }
 
 /// Where programs are, in the order asked; the folders of system programs count even where the user's PATH lacks them.
@@ -63,7 +74,11 @@ pub(super) async fn find_programs<const N: usize>(
     cancel: &CancellationToken,
 ) -> Result<[Option<PathBuf>; N], ToolchainError> {
     let script = r#"PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin; for name; do command -v "$name" || echo; done"#;
-    let output = Command::new("sh", Duration::from_secs(10)).args(["-c", script, "sh"]).args(names).run(cancel).await;
+    let output = Command::new("sh", Duration::from_secs(10))
+        .args(["-c", script, "sh"])
+        .args(names)
+        .run(cancel)
+        .await;
     let text = output.map_err(ToolchainError::step("looking for programs on the PATH"))?.text();
     let mut lines = text.lines();
     Ok(names.map(|_| lines.next().filter(|line| line.starts_with('/')).map(PathBuf::from)))
@@ -89,10 +104,17 @@ pub(super) async fn install(packages: &[&str], events: &Events, cancel: &Cancell
     };
     let failed = |error: CommandError| match error {
         CommandError::Interrupted { .. } => ToolchainError::Interrupted,
-        error => ToolchainError::Apt { packages: packages.join(", "), last: last_line(&error) },
+        error => ToolchainError::Apt {
+            packages: packages.join(", "),
+            last: last_line(&error),
+        },
     };
     apt(&["update"], 5).await.map_err(failed)?;
-    let install: Vec<&str> = ["install", "--yes", "--no-install-recommends"].iter().chain(packages).copied().collect();
+    let install: Vec<&str> = ["install", "--yes", "--no-install-recommends"]
+        .iter()
+        .chain(packages)
+        .copied()
+        .collect();
     apt(&install, 20).await.map_err(failed)?;
     step.done();
     Ok(())
@@ -115,8 +137,12 @@ impl Mirror {
 
     fn below(apt: &Path, system: &System) -> Result<Self, ToolchainError> {
         let mut files = vec![apt.join("sources.list")];
-        let mut parts: Vec<PathBuf> =
-            fs::read_dir(apt.join("sources.list.d")).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+        let mut parts: Vec<PathBuf> = fs::read_dir(apt.join("sources.list.d"))
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.path())
+            .collect();
         parts.sort();
         files.extend(parts);
         files
@@ -148,8 +174,16 @@ fn one_line_sources(text: &str) -> Vec<Mirror> {
             None => ("", rest),
         };
         let mut words = rest.split('#').next()?.split_whitespace().map(str::to_owned);
-        let keyring = options.split_whitespace().find_map(|option| option.strip_prefix("signed-by=")).map(PathBuf::from);
-        Some(Mirror { uri: words.next()?, suite: words.next()?, components: words.collect(), keyring })
+        let keyring = options
+            .split_whitespace()
+            .find_map(|option| option.strip_prefix("signed-by="))
+            .map(PathBuf::from);
+        Some(Mirror {
+            uri: words.next()?,
+            suite: words.next()?,
+            components: words.collect(),
+            keyring,
+        })
     };
     text.lines().filter_map(parse).collect()
 }
@@ -185,7 +219,12 @@ fn deb822_sources(text: &str) -> Vec<Mirror> {
         for uri in words("URIs") {
             for suite in words("Suites") {
                 let (uri, keyring) = (uri.clone(), keyring.clone());
-                found.push(Mirror { uri, suite, components: words("Components"), keyring });
+                found.push(Mirror {
+                    uri,
+                    suite,
+                    components: words("Components"),
+                    keyring,
+                });
             }
         }
     }
@@ -194,11 +233,22 @@ fn deb822_sources(text: &str) -> Vec<Mirror> {
 
 /// An error when `path` has less than `need` gigabytes for `what`.
 pub(super) fn require_disk(path: &Path, need: f64, what: &str) -> Result<(), ToolchainError> {
-    let Some(existing) = path.ancestors().find(|path| path.exists()) else { return Ok(()) };
+    let Some(existing) = path.ancestors().find(|path| path.exists()) else {
+        return Ok(());
+    };
     let Ok(stat) = rustix::fs::statvfs(existing) else { return Ok(()) };
     #[allow(clippy::cast_precision_loss, reason = "a figure for people, in gigabytes")]
     let free = stat.f_bavail as f64 * stat.f_frsize as f64 / GIGABYTE;
-    if free >= need { Ok(()) } else { Err(ToolchainError::Disk { path: existing.to_owned(), free, need, what: what.to_owned() }) }
+    if free >= need {
+        Ok(())
+    } else {
+        Err(ToolchainError::Disk {
+            path: existing.to_owned(),
+            free,
+            need,
+            what: what.to_owned(),
+        })
+    }
 }
 
 #[cfg(test)]
@@ -231,7 +281,10 @@ mod tests {
         let stanzas = "Types: deb\n# an old one\nURIs: http://a.invalid/debian\nSuites: bookworm bookworm-updates\n\
                        Components: main\n contrib\nSigned-By: /k.gpg\n\nTypes: deb\nEnabled: no\nURIs: http://b.invalid\nSuites: x\n";
         let found = deb822_sources(stanzas);
-        assert_eq!((&found[0], found[1].suite.as_str(), found.len()), (&expected, "bookworm-updates", 2));
+        assert_eq!(
+            (&found[0], found[1].suite.as_str(), found.len()),
+            (&expected, "bookworm-updates", 2)
+        );
     }
 
     #[test]

@@ -20,10 +20,7 @@ const ASK_DEADLINE: Duration = Duration::from_secs(30);
 const WORK_DEADLINE: Duration = Duration::from_secs(600);
 
 /// Those of `references` that the engine has, with their [`KEY_LABEL`], asked for in one call.
-pub(super) async fn inspect(
-    references: &[&str],
-    cancel: &CancellationToken,
-) -> Result<BTreeMap<String, Option<String>>, ToolchainError> {
+pub(super) async fn inspect(references: &[&str], cancel: &CancellationToken) -> Result<BTreeMap<String, Option<String>>, ToolchainError> {
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
     struct Inspected {
@@ -36,12 +33,18 @@ pub(super) async fn inspect(
         labels: Option<BTreeMap<String, String>>,
     }
     // A missing one makes the status 1; the others are printed all the same.
-    let output = Engine::command(ASK_DEADLINE, ["image", "inspect"]).args(references).run_any_status(cancel).await;
+    let output = Engine::command(ASK_DEADLINE, ["image", "inspect"])
+        .args(references)
+        .run_any_status(cancel)
+        .await;
     let output = output.map_err(ToolchainError::step("asking the engine for images"))?;
     let images: Vec<Inspected> = serde_json::from_slice(&output.stdout).unwrap_or_default();
     let mut found = BTreeMap::new();
     for image in images {
-        let key = image.config.and_then(|config| config.labels).and_then(|mut labels| labels.remove(KEY_LABEL));
+        let key = image
+            .config
+            .and_then(|config| config.labels)
+            .and_then(|mut labels| labels.remove(KEY_LABEL));
         for tag in image.repo_tags.unwrap_or_default() {
             found.insert(tag, key.clone());
         }
@@ -51,7 +54,9 @@ pub(super) async fn inspect(
 
 /// What the engine calls an image, if it has it.
 pub(super) async fn id_of(reference: &str, cancel: &CancellationToken) -> Result<Option<String>, ToolchainError> {
-    let asked = Engine::command(ASK_DEADLINE, ["image", "inspect", "--format", "{{.Id}}", reference]).run_any_status(cancel).await;
+    let asked = Engine::command(ASK_DEADLINE, ["image", "inspect", "--format", "{{.Id}}", reference])
+        .run_any_status(cancel)
+        .await;
     let output = asked.map_err(ToolchainError::step("asking the engine for an image"))?;
     Ok(output.status.success().then(|| output.text()))
 }
@@ -59,7 +64,9 @@ pub(super) async fn id_of(reference: &str, cancel: &CancellationToken) -> Result
 /// Loads an archive of images.
 pub(super) async fn load(archive: &Path, cancel: &CancellationToken) -> Result<(), ToolchainError> {
     let loaded = Engine::command(WORK_DEADLINE, ["load", "--input"]).arg(archive).run(cancel).await;
-    loaded.map(drop).map_err(ToolchainError::step(format!("loading {} into the engine", archive.display())))
+    loaded
+        .map(drop)
+        .map_err(ToolchainError::step(format!("loading {} into the engine", archive.display())))
 }
 
 /// The label of builds that belong to this cache. Whoever holds the lock of the build may remove what carries it.
@@ -71,13 +78,22 @@ pub(super) fn build_label(cache: &Cache) -> String {
 /// Removes containers and unnamed images that builds of this cache left. Only for the holder of the build's lock.
 pub(super) async fn remove_leftovers(cache: &Cache, cancel: &CancellationToken) -> Result<(), ToolchainError> {
     let filter = format!("label={}", build_label(cache));
-    let listed = Engine::command(ASK_DEADLINE, ["ps", "--all", "--quiet", "--filter", &filter]).run(cancel).await;
-    let containers = listed.map_err(ToolchainError::step("looking for containers that a build left"))?.text();
+    let listed = Engine::command(ASK_DEADLINE, ["ps", "--all", "--quiet", "--filter", &filter])
+        .run(cancel)
+        .await;
+    let containers = listed
+        .map_err(ToolchainError::step("looking for containers that a build left"))?
+        .text();
     if !containers.is_empty() {
-        let remove = Engine::command(WORK_DEADLINE, ["rm", "--force", "--volumes"]).args(containers.lines()).run(cancel).await;
+        let remove = Engine::command(WORK_DEADLINE, ["rm", "--force", "--volumes"])
+            .args(containers.lines())
+            .run(cancel)
+            .await;
         remove.map_err(ToolchainError::step("removing containers that a build left"))?;
     }
-    let prune = Engine::command(WORK_DEADLINE, ["image", "prune", "--force", "--filter", &filter]).run(cancel).await;
+    let prune = Engine::command(WORK_DEADLINE, ["image", "prune", "--force", "--filter", &filter])
+        .run(cancel)
+        .await;
     prune.map(drop).map_err(ToolchainError::step("removing images that a build left"))
 }
 
@@ -90,15 +106,36 @@ impl BuildContainer {
     /// Starts one from `image` that does nothing by itself and reaches no network.
     pub async fn start(image: &str, cache: &Cache, cancel: &CancellationToken) -> Result<Self, ToolchainError> {
         let label = build_label(cache);
-        let run = ["run", "--detach", "--privileged", "--network", "none", "--label", &label, "--entrypoint", "sleep", image, "infinity"];
+        let run = [
+            "run",
+            "--detach",
+            "--privileged",
+            "--network",
+            "none",
+            "--label",
+            &label,
+            "--entrypoint",
+            "sleep",
+            image,
+            "infinity",
+        ];
         let started = Engine::command(WORK_DEADLINE, run).run(cancel).await;
-        Ok(Self { id: started.map_err(ToolchainError::step("starting a container to build the node image in"))?.text() })
+        Ok(Self {
+            id: started
+                .map_err(ToolchainError::step("starting a container to build the node image in"))?
+                .text(),
+        })
     }
 
     /// Copies what is in the folder `from` into the container's folder `to`.
     pub async fn copy(&self, from: &Path, to: &str, cancel: &CancellationToken) -> Result<(), ToolchainError> {
-        let copy = Engine::command(WORK_DEADLINE, ["cp"]).arg(from.join(".")).arg(format!("{}:{to}", self.id)).run(cancel).await;
-        copy.map(drop).map_err(ToolchainError::step(format!("copying {} into the node image", from.display())))
+        let copy = Engine::command(WORK_DEADLINE, ["cp"])
+            .arg(from.join("."))
+            .arg(format!("{}:{to}", self.id))
+            .run(cancel)
+            .await;
+        copy.map(drop)
+            .map_err(ToolchainError::step(format!("copying {} into the node image", from.display())))
     }
 
     /// A command inside the container, to be completed and run.
@@ -109,22 +146,35 @@ impl BuildContainer {
     /// Makes an image of what the container has become.
     pub async fn commit(&self, changes: &[String], reference: &str, cancel: &CancellationToken) -> Result<(), ToolchainError> {
         let changes = changes.iter().flat_map(|change| ["--change", change.as_str()]);
-        let commit = Engine::command(WORK_DEADLINE, ["commit"]).args(changes).args([&self.id, reference]).run(cancel).await;
+        let commit = Engine::command(WORK_DEADLINE, ["commit"])
+            .args(changes)
+            .args([&self.id, reference])
+            .run(cancel)
+            .await;
         commit.map(drop).map_err(ToolchainError::step(format!("committing {reference}")))
     }
 
     /// Removes it with its volumes, also when the run is being interrupted.
     pub async fn remove(self) -> Result<(), ToolchainError> {
-        let removal = Engine::command(WORK_DEADLINE, ["rm", "--force", "--volumes", &self.id]).run(&CancellationToken::new()).await;
-        removal.map(drop).map_err(ToolchainError::step("removing the container that the node image was built in"))
+        let removal = Engine::command(WORK_DEADLINE, ["rm", "--force", "--volumes", &self.id])
+            .run(&CancellationToken::new())
+            .await;
+        removal
+            .map(drop)
+            .map_err(ToolchainError::step("removing the container that the node image was built in"))
     }
 }
 
 /// Imports a root file system as an image without a name; its id.
 pub(super) async fn import(tar: &PathBuf, cache: &Cache, cancel: &CancellationToken) -> Result<String, ToolchainError> {
     let label = build_label(cache);
-    let imported = Engine::command(WORK_DEADLINE, ["import", "--change", &format!("LABEL {label}")]).arg(tar).run(cancel).await;
-    Ok(imported.map_err(ToolchainError::step("importing the node's root file system"))?.text())
+    let imported = Engine::command(WORK_DEADLINE, ["import", "--change", &format!("LABEL {label}")])
+        .arg(tar)
+        .run(cancel)
+        .await;
+    Ok(imported
+        .map_err(ToolchainError::step("importing the node's root file system"))?
+        .text())
 }
 
 /// Gets an image that the engine does not have from where its name points to.
@@ -132,6 +182,9 @@ pub(super) async fn pull(image: &str, cancel: &CancellationToken) -> Result<(), 
     match Engine::command(WORK_DEADLINE, ["pull", "--quiet", image]).run(cancel).await {
         Ok(_) => Ok(()),
         Err(CommandError::Interrupted { .. }) => Err(ToolchainError::Interrupted),
-        Err(error) => Err(ToolchainError::NoNodeImage { image: image.to_owned(), last: super::error::last_line(&error) }),
+        Err(error) => Err(ToolchainError::NoNodeImage {
+            image: image.to_owned(),
+            last: super::error::last_line(&error),
+        }),
     }
 }

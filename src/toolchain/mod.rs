@@ -83,7 +83,11 @@ pub async fn prepare(options: &Options, events: &Events, cancel: &CancellationTo
     let cache = Cache::open(&options.cache)?;
     let found = tools::Found::look(cancel).await?;
     let go = found.go.as_ref();
-    let packages = if debian::NODE.is_cached(&cache) && debian::TOOLS.is_cached(&cache) { Vec::new() } else { debian::missing_packages(cancel).await? };
+    let packages = if debian::NODE.is_cached(&cache) && debian::TOOLS.is_cached(&cache) {
+        Vec::new()
+    } else {
+        debian::missing_packages(cancel).await?
+    };
     let engine = docker::ensure(&options.state, &packages, events, cancel).await?;
     events.step(format!("Docker engine {}", engine.version)).cached();
 
@@ -93,7 +97,11 @@ pub async fn prepare(options: &Options, events: &Events, cancel: &CancellationTo
         None => KUBERNETES.version().to_owned(),
     };
     let standin = Standin::find(events, cancel).await?;
-    let parts = Parts { cache: &cache, go, kind_version: &kind.version };
+    let parts = Parts {
+        cache: &cache,
+        go,
+        kind_version: &kind.version,
+    };
     let node = options.node_image.clone().unwrap_or_else(|| parts.reference());
     let (_, tools_reference) = small_images::tools(go);
     let present = images::inspect(&[&node, &tools_reference, &standin.reference], cancel).await?;
@@ -103,8 +111,18 @@ pub async fn prepare(options: &Options, events: &Events, cancel: &CancellationTo
     if make_node || make_tools {
         require_disk(&cache, go, make_node)?;
     }
-    let todo = Todo { node: make_node, tools: make_tools };
-    let made = Branches { cache: &cache, go, events, parts: &parts }.run(todo, cancel).await?;
+    let todo = Todo {
+        node: make_node,
+        tools: make_tools,
+    };
+    let made = Branches {
+        cache: &cache,
+        go,
+        events,
+        parts: &parts,
+    }
+    .run(todo, cancel)
+    .await?;
     let kubectl = tools::pick_for(&KUBECTL, &kubernetes_version, found.kubectl, &cache, go, events, cancel).await?;
     if let Some(made) = made.node {
         parts.assemble(&made, events, cancel).await?;
@@ -125,7 +143,14 @@ pub async fn prepare(options: &Options, events: &Events, cancel: &CancellationTo
         kubectl: kubectl.path,
         node_image: node,
         kubernetes_version,
-        images: Images { tools: Image { reference: tools_reference }, standin: Image { reference: standin.reference } },
+        images: Images {
+            tools: Image {
+                reference: tools_reference,
+            },
+            standin: Image {
+                reference: standin.reference,
+            },
+        },
     })
 }
 
@@ -141,10 +166,26 @@ pub async fn release_docker(options: &Options, cancel: &CancellationToken) -> Re
 /// Space for all that is not there yet, before the first of it is made: a build that fails in the middle has wasted minutes.
 fn require_disk(cache: &Cache, go: Option<&Go>, node: bool) -> Result<(), ToolchainError> {
     let mut need = 0.0;
-    let tools: &[&gotools::GoTool] = if node { &[&KUBECTL, &KUBERNETES, &ETCD, &COREDNS] } else { &[&KUBECTL] };
-    need += tools.iter().filter(|tool| !tool.is_cached(cache, go)).map(|tool| tool.disk).sum::<f64>();
-    let roots: &[&debian::Root] = if node { &[&debian::NODE, &debian::TOOLS] } else { &[&debian::TOOLS] };
-    need += roots.iter().filter(|root| !root.is_cached(cache)).map(|root| root.disk).sum::<f64>();
+    let tools: &[&gotools::GoTool] = if node {
+        &[&KUBECTL, &KUBERNETES, &ETCD, &COREDNS]
+    } else {
+        &[&KUBECTL]
+    };
+    need += tools
+        .iter()
+        .filter(|tool| !tool.is_cached(cache, go))
+        .map(|tool| tool.disk)
+        .sum::<f64>();
+    let roots: &[&debian::Root] = if node {
+        &[&debian::NODE, &debian::TOOLS]
+    } else {
+        &[&debian::TOOLS]
+    };
+    need += roots
+        .iter()
+        .filter(|root| !root.is_cached(cache))
+        .map(|root| root.disk)
+        .sum::<f64>();
     // The image itself, and what it is assembled in.
     need += if node { 3.0 } else { 0.5 };
     host::require_disk(cache.root(), need, "what is not built yet")
@@ -206,12 +247,22 @@ impl Branches<'_> {
             (Err(error), Ok(())) | (Ok(()), Err(error)) => return Err(error),
             (Ok(()), Ok(())) => {}
         }
-        let (Some(compiled), Some((node_root, tools_root, pause))) = (compiled, roots) else { return Err(ToolchainError::Interrupted) };
+        let (Some(compiled), Some((node_root, tools_root, pause))) = (compiled, roots) else {
+            return Err(ToolchainError::Interrupted);
+        };
         let tools = tools_root.map(|root| (root, compiled.kubectl.clone()));
         let node = match (compiled.node, node_root, pause) {
             (Some([kubernetes, etcd, coredns]), Some(root), Some(pause)) => {
                 let kind_files = self.parts.kind_files(cancel).await?;
-                Some(Made { root, kubectl: compiled.kubectl, kubernetes, etcd, coredns, pause, kind_files })
+                Some(Made {
+                    root,
+                    kubectl: compiled.kubectl,
+                    kubernetes,
+                    etcd,
+                    coredns,
+                    pause,
+                    kind_files,
+                })
             }
             _ => None,
         };

@@ -22,8 +22,14 @@ const SCRIPTS: [(&str, &str); 7] = [
     ("follow-pod-cidr.service", include_str!("../../images/node/follow-pod-cidr.service")),
     ("import.sh", include_str!("../../images/node/import.sh")),
     ("proxy-files.sh", include_str!("../../images/node/proxy-files.sh")),
-    ("manifests/default-cni.yaml", include_str!("../../images/node/manifests/default-cni.yaml")),
-    ("manifests/default-storage.yaml", include_str!("../../images/node/manifests/default-storage.yaml")),
+    (
+        "manifests/default-cni.yaml",
+        include_str!("../../images/node/manifests/default-cni.yaml"),
+    ),
+    (
+        "manifests/default-storage.yaml",
+        include_str!("../../images/node/manifests/default-storage.yaml"),
+    ),
 ];
 /// What decides the image beside its parts and scripts; counted up when the steps below change.
 const RECIPE: &str = "1";
@@ -51,9 +57,18 @@ impl Parts<'_> {
     pub fn key(&self) -> Key {
         let tools = [&KUBECTL, &KUBERNETES, &ETCD, &COREDNS].map(|tool| tool.key(self.go));
         let root = debian::NODE.key();
-        let fixed = [("recipe", RECIPE.as_bytes()), ("kind", self.kind_version.as_bytes()), ("root", root.full().as_bytes())];
+        let fixed = [
+            ("recipe", RECIPE.as_bytes()),
+            ("kind", self.kind_version.as_bytes()),
+            ("root", root.full().as_bytes()),
+        ];
         let tools = tools.iter().map(|key| ("tool", key.full().as_bytes()));
-        Key::of(fixed.into_iter().chain(tools).chain(SCRIPTS.iter().map(|(name, text)| (*name, text.as_bytes()))))
+        Key::of(
+            fixed
+                .into_iter()
+                .chain(tools)
+                .chain(SCRIPTS.iter().map(|(name, text)| (*name, text.as_bytes()))),
+        )
     }
 
     pub fn reference(&self) -> String {
@@ -68,7 +83,10 @@ impl Parts<'_> {
 
     /// The pause binary, compiled from Kubernetes's own source.
     pub async fn pause(&self, events: &Events, cancel: &CancellationToken) -> Result<PathBuf, ToolchainError> {
-        let key = Key::of([("version", KUBERNETES.version().as_bytes()), ("architecture", std::env::consts::ARCH.as_bytes())]);
+        let key = Key::of([
+            ("version", KUBERNETES.version().as_bytes()),
+            ("architecture", std::env::consts::ARCH.as_bytes()),
+        ]);
         let step = format!("Compile pause of Kubernetes {}", KUBERNETES.version());
         let build = |dir: PathBuf, _: Progress| async move {
             debian::ensure_packages(events, cancel).await?;
@@ -110,7 +128,7 @@ impl Parts<'_> {
                 let key = format!("LABEL {KEY_LABEL}={}", self.key().full());
                 let entrypoint = r#"ENTRYPOINT ["/usr/local/bin/entrypoint","/sbin/init"]"#.to_owned();
                 let env = "ENV container=docker PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned();
-                let changes = [key, entrypoint, env, "CMD []".to_owned(), "STOPSIGNAL SIGRTMIN+3".to_owned()];
+                let changes = [key, entrypoint, env, "CMD []".to_owned()];
                 container.commit(&changes, &reference, cancel).await
             }
             failed => failed,
@@ -133,19 +151,30 @@ impl Parts<'_> {
         cancel: &CancellationToken,
     ) -> Result<(), ToolchainError> {
         let wanted = component_names(&made.kubernetes.join("kubeadm"), cancel).await?;
-        let pause = wanted.iter().find(|name| component_of(name) == "pause").cloned().unwrap_or_default();
+        let pause = wanted
+            .iter()
+            .find(|name| component_of(name) == "pause")
+            .cloned()
+            .unwrap_or_default();
 
         progress.say("adding kind's files and Kubernetes");
         let overlay = work.join("overlay");
         place_overlay(&overlay, made).map_err(ToolchainError::file("laying out the node's files", &overlay))?;
         container.copy(&overlay, "/", cancel).await?;
         let configure = ["bash", "/build/node/configure.sh", KUBERNETES.version(), &pause];
-        container.exec(&[], &configure).run(cancel).await.map_err(ToolchainError::step("configuring the node's root file system"))?;
+        container
+            .exec(&[], &configure)
+            .run(cancel)
+            .await
+            .map_err(ToolchainError::step("configuring the node's root file system"))?;
 
         progress.say("collecting what kube-proxy needs");
         let proxy = work.join("proxy-files.tar");
         let collect = container.exec(&[], &["bash", "/build/node/proxy-files.sh"]).stdout_file(&proxy);
-        collect.run(cancel).await.map_err(ToolchainError::step("collecting kube-proxy's files"))?;
+        collect
+            .run(cancel)
+            .await
+            .map_err(ToolchainError::step("collecting kube-proxy's files"))?;
 
         progress.say("packing the component images");
         let mut components = Vec::new();
@@ -155,11 +184,23 @@ impl Parts<'_> {
         let archive = archive::write(components, work, cancel).await?;
 
         progress.say("importing the component images");
-        let import = container.exec(&["--interactive"], &["bash", "/build/node/import.sh"]).stdin_file(&archive);
-        let imported = import.run(cancel).await.map_err(ToolchainError::step("importing the component images"))?.text();
-        match wanted.iter().find(|name| !imported.lines().any(|line| line.trim() == name.as_str())) {
+        let import = container
+            .exec(&["--interactive"], &["bash", "/build/node/import.sh"])
+            .stdin_file(&archive);
+        let imported = import
+            .run(cancel)
+            .await
+            .map_err(ToolchainError::step("importing the component images"))?
+            .text();
+        match wanted
+            .iter()
+            .find(|name| !imported.lines().any(|line| line.trim() == name.as_str()))
+        {
             None => Ok(()),
-            Some(name) => Err(ToolchainError::NotANodeImage { image: self.reference(), reason: format!("{name} did not arrive in containerd") }),
+            Some(name) => Err(ToolchainError::NotANodeImage {
+                image: self.reference(),
+                reason: format!("{name} did not arrive in containerd"),
+            }),
         }
     }
 }
@@ -174,8 +215,15 @@ fn component_of(image: &str) -> &str {
 async fn component_names(kubeadm: &Path, cancel: &CancellationToken) -> Result<Vec<String>, ToolchainError> {
     let list = ["config", "images", "list", "--kubernetes-version", KUBERNETES.version()];
     let output = Command::new(kubeadm, Duration::from_secs(60)).args(list).run(cancel).await;
-    let text = output.map_err(ToolchainError::step("asking kubeadm for the images that it needs"))?.text();
-    Ok(text.lines().map(str::trim).filter(|line| line.contains('/')).map(str::to_owned).collect())
+    let text = output
+        .map_err(ToolchainError::step("asking kubeadm for the images that it needs"))?
+        .text();
+    Ok(text
+        .lines()
+        .map(str::trim)
+        .filter(|line| line.contains('/'))
+        .map(str::to_owned)
+        .collect())
 }
 
 fn place_overlay(overlay: &Path, made: &Made) -> std::io::Result<()> {
@@ -185,7 +233,11 @@ fn place_overlay(overlay: &Path, made: &Made) -> std::io::Result<()> {
     for (name, text) in SCRIPTS {
         fs::write(ours.join(name), text)?;
     }
-    for binary in [made.kubernetes.join("kubeadm"), made.kubernetes.join("kubelet"), made.kubectl.clone()] {
+    for binary in [
+        made.kubernetes.join("kubeadm"),
+        made.kubernetes.join("kubelet"),
+        made.kubectl.clone(),
+    ] {
         fs::copy(&binary, bin.join(binary.file_name().unwrap_or_default()))?;
     }
     copy_tree(&made.kind_files, &overlay.join("build/kind"))
@@ -217,7 +269,10 @@ async fn component_image(name: &str, made: &Made, proxy: &Path, work: &Path, can
     // pause is versioned by itself; its name is all that the node looks for. etcd's tag has a suffix and no "v".
     let fits = component == "pause" || name.contains(built.trim_start_matches('v'));
     if !fits || !binary.is_file() {
-        return Err(ToolchainError::ForeignComponent { image: name.to_owned(), built: format!("{component} {built}") });
+        return Err(ToolchainError::ForeignComponent {
+            image: name.to_owned(),
+            built: format!("{component} {built}"),
+        });
     }
     // Where the pods of kubeadm look for them.
     let place = match component {
@@ -236,8 +291,17 @@ async fn component_image(name: &str, made: &Made, proxy: &Path, work: &Path, can
         cancel,
     )
     .await?;
-    let layers = if component == "kube-proxy" { vec![proxy.to_owned(), layer] } else { vec![layer] };
-    Ok(Image { reference: name.to_owned(), layers, entrypoint: vec![format!("/{place}")], ..Image::default() })
+    let layers = if component == "kube-proxy" {
+        vec![proxy.to_owned(), layer]
+    } else {
+        vec![layer]
+    };
+    Ok(Image {
+        reference: name.to_owned(),
+        layers,
+        entrypoint: vec![format!("/{place}")],
+        ..Image::default()
+    })
 }
 
 /// The Kubernetes version of a node image that somebody else made.
@@ -247,17 +311,34 @@ pub(super) async fn foreign_version(image: &str, cache: &Cache, cancel: &Cancell
         images::pull(image, cancel).await?;
         id = images::id_of(image, cancel).await?;
     }
-    let missing = || ToolchainError::NoNodeImage { image: image.to_owned(), last: "it is not there after the pull".to_owned() };
+    let missing = || ToolchainError::NoNodeImage {
+        image: image.to_owned(),
+        last: "it is not there after the pull".to_owned(),
+    };
     let id = id.ok_or_else(missing)?;
     // The id names the content: what was read once stays true.
     let key = Key::of([("image", id.as_bytes())]);
     let read = |dir: PathBuf, _: Progress| async move {
         let label = images::build_label(cache);
-        let run = ["run", "--rm", "--network", "none", "--label", &label, "--entrypoint", "cat", image, "/kind/version"];
+        let run = [
+            "run",
+            "--rm",
+            "--network",
+            "none",
+            "--label",
+            &label,
+            "--entrypoint",
+            "cat",
+            image,
+            "/kind/version",
+        ];
         let version = super::docker::Engine::command(Duration::from_secs(60), run).run(cancel).await;
         let version = version.map_err(|error| match error {
             CommandError::Interrupted { .. } => ToolchainError::Interrupted,
-            error => ToolchainError::NotANodeImage { image: image.to_owned(), reason: last_line(&error) },
+            error => ToolchainError::NotANodeImage {
+                image: image.to_owned(),
+                reason: last_line(&error),
+            },
         })?;
         fs::write(dir.join("version"), version.text()).map_err(ToolchainError::file("writing a version", dir))
     };
@@ -267,7 +348,10 @@ pub(super) async fn foreign_version(image: &str, cache: &Cache, cancel: &Cancell
     if super::gotools::version_in(&version).is_some() {
         return Ok(version.trim().to_owned());
     }
-    Err(ToolchainError::NotANodeImage { image: image.to_owned(), reason: format!("its /kind/version reads {version:?}") })
+    Err(ToolchainError::NotANodeImage {
+        image: image.to_owned(),
+        reason: format!("its /kind/version reads {version:?}"),
+    })
 }
 
 #[cfg(test)]
@@ -285,8 +369,16 @@ mod tests {
     fn another_kind_makes_another_image() {
         let dir = tempfile::tempdir().unwrap();
         let cache = Cache::peek(dir.path());
-        let parts = |kind_version| Parts { cache: &cache, go: None, kind_version };
+        let parts = |kind_version| Parts {
+            cache: &cache,
+            go: None,
+            kind_version,
+        };
         assert_ne!(parts("v0.33.0").reference(), parts("v0.33.1").reference());
-        assert!(parts("v0.33.0").reference().starts_with(&format!("rekindle.local/node:{}-", KUBERNETES.version())));
+        assert!(
+            parts("v0.33.0")
+                .reference()
+                .starts_with(&format!("rekindle.local/node:{}-", KUBERNETES.version()))
+        );
     }
 }

@@ -60,15 +60,26 @@ const CAPABILITIES: [&str; 41] = [
 /// What the kernel knows and this process's bounding set, and so every child's, lacks.
 pub(super) fn missing_capabilities() -> Vec<&'static str> {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let last = fs::read_to_string("/proc/sys/kernel/cap_last_cap").ok().and_then(|text| text.trim().parse().ok());
+    let last = fs::read_to_string("/proc/sys/kernel/cap_last_cap")
+        .ok()
+        .and_then(|text| text.trim().parse().ok());
     missing_from(&status, last.unwrap_or(CAPABILITIES.len() - 1))
 }
 
 fn missing_from(status: &str, last: usize) -> Vec<&'static str> {
-    let bounding = status.lines().find_map(|line| line.strip_prefix("CapBnd:")).and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
+    let bounding = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapBnd:"))
+        .and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
     // Where the kernel does not say, nothing is known to be missing.
     let Some(bounding) = bounding else { return Vec::new() };
-    CAPABILITIES.iter().enumerate().take(last + 1).filter(|(n, _)| bounding & (1 << n) == 0).map(|(_, name)| *name).collect()
+    CAPABILITIES
+        .iter()
+        .enumerate()
+        .take(last + 1)
+        .filter(|(n, _)| bounding & (1 << n) == 0)
+        .map(|(_, name)| *name)
+        .collect()
 }
 
 /// Writes the wrapper and a daemon configuration with it as default runtime; the path of the configuration.
@@ -76,14 +87,19 @@ fn missing_from(status: &str, last: usize) -> Vec<&'static str> {
 /// What the user's own configuration says is kept; their file is read and never written.
 pub(super) fn install(dir: &Path, missing: &[&str], runc: &Path, users_config: &Path) -> Result<PathBuf, ToolchainError> {
     let wrapper = dir.join("runtime.sh");
-    let script = WRAPPER.replace("@MISSING@", &missing.join(" ")).replace("@RUNTIME@", &runc.to_string_lossy());
+    let script = WRAPPER
+        .replace("@MISSING@", &missing.join(" "))
+        .replace("@RUNTIME@", &runc.to_string_lossy());
     fs::write(&wrapper, script)
         .and_then(|()| fs::set_permissions(&wrapper, fs::Permissions::from_mode(0o755)))
         .map_err(ToolchainError::file("writing the OCI runtime", &wrapper))?;
 
     let mut config = match fs::read(users_config) {
-        Ok(text) => serde_json::from_slice(&text)
-            .map_err(|error| ToolchainError::File { doing: "reading Docker's configuration", path: users_config.to_owned(), source: error.into() })?,
+        Ok(text) => serde_json::from_slice(&text).map_err(|error| ToolchainError::File {
+            doing: "reading Docker's configuration",
+            path: users_config.to_owned(),
+            source: error.into(),
+        })?,
         Err(_) => serde_json::json!({}),
     };
     config["runtimes"][NAME] = serde_json::json!({ "path": wrapper });
@@ -119,18 +135,33 @@ mod tests {
         fs::write(&theirs, r#"{"data-root": "/data", "runtimes": {"other": {"path": "/x"}}}"#).unwrap();
         let path = install(dir.path(), &["CAP_CHOWN"], Path::new("/usr/sbin/runc"), &theirs).unwrap();
         let config: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
-        assert_eq!((&config["data-root"], &config["default-runtime"]), (&json!("/data"), &json!("rekindle")));
+        assert_eq!(
+            (&config["data-root"], &config["default-runtime"]),
+            (&json!("/data"), &json!("rekindle"))
+        );
         assert_eq!(config["runtimes"]["other"]["path"], "/x");
     }
 
     /// What the wrapper makes of a request, and that the real runtime was run with the same words.
     async fn rewritten(config: &Value, pretty: bool) -> Value {
         let dir = tempfile::tempdir().unwrap();
-        install(dir.path(), &["CAP_SYS_RESOURCE", "CAP_SYS_TIME"], Path::new("/bin/echo"), &dir.path().join("none")).unwrap();
+        install(
+            dir.path(),
+            &["CAP_SYS_RESOURCE", "CAP_SYS_TIME"],
+            Path::new("/bin/echo"),
+            &dir.path().join("none"),
+        )
+        .unwrap();
         let bundle = dir.path().join("bundle");
         fs::create_dir(&bundle).unwrap();
-        fs::write(bundle.join("config.json"), if pretty { format!("{config:#}") } else { config.to_string() }).unwrap();
-        let run = Command::new("sh", Duration::from_secs(10)).arg(dir.path().join("runtime.sh")).args(["create", "--bundle"]);
+        fs::write(
+            bundle.join("config.json"),
+            if pretty { format!("{config:#}") } else { config.to_string() },
+        )
+        .unwrap();
+        let run = Command::new("sh", Duration::from_secs(10))
+            .arg(dir.path().join("runtime.sh"))
+            .args(["create", "--bundle"]);
         let output = run.arg(&bundle).arg("id").run(&CancellationToken::new()).await.unwrap();
         assert_eq!(output.text(), format!("create --bundle {} id", bundle.display()));
         serde_json::from_slice(&fs::read(bundle.join("config.json")).unwrap()).unwrap()

@@ -28,7 +28,11 @@ fn reference(name: &str, key: &Key) -> String {
 /// The key and the reference of the tools image.
 pub(super) fn tools(go: Option<&Go>) -> (Key, String) {
     let (kubectl, root) = (KUBECTL.key(go), debian::TOOLS.key());
-    let parts = [("recipe", RECIPE.as_bytes()), ("kubectl", kubectl.full().as_bytes()), ("root", root.full().as_bytes())];
+    let parts = [
+        ("recipe", RECIPE.as_bytes()),
+        ("kubectl", kubectl.full().as_bytes()),
+        ("root", root.full().as_bytes()),
+    ];
     let key = Key::of(parts);
     let reference = reference("tools", &key);
     (key, reference)
@@ -48,7 +52,12 @@ pub(super) async fn make_tools(
         fs::create_dir_all(tree.join("usr/local/bin"))?;
         fs::copy(&kubectl, tree.join("usr/local/bin/kubectl")).map(drop)
     };
-    let image = Image { reference, layers: vec![root.to_owned()], command: vec!["sh".to_owned()], ..Image::default() };
+    let image = Image {
+        reference,
+        layers: vec![root.to_owned()],
+        command: vec!["sh".to_owned()],
+        ..Image::default()
+    };
     make(cache, ("tools", &key), image, place, events, cancel).await
 }
 
@@ -67,9 +76,15 @@ impl Standin {
             Some(binary) => binary,
             None => build_standin(&exe, events, cancel).await?,
         };
-        let size = binary.metadata().map_err(ToolchainError::file("reading the standin", &binary))?.len();
+        let size = binary
+            .metadata()
+            .map_err(ToolchainError::file("reading the standin", &binary))?
+            .len();
         if size > STANDIN_LIMIT {
-            return Err(ToolchainError::LargeStandin { path: binary, megabytes: size / 1_000_000 });
+            return Err(ToolchainError::LargeStandin {
+                path: binary,
+                megabytes: size / 1_000_000,
+            });
         }
         let hash = hash_file(&binary).map_err(ToolchainError::file("reading the standin", &binary))?;
         let key = Key::of([("recipe", RECIPE.as_bytes()), ("binary", hash.as_bytes())]);
@@ -148,7 +163,11 @@ fn source_tree(exe: &Path) -> Option<PathBuf> {
 
 /// When the newest of the files was written that the standin is built from.
 fn newest_source(tree: &Path) -> Option<SystemTime> {
-    let folder = fs::read_dir(tree.join("src/bin/standin")).into_iter().flatten().flatten().map(|entry| entry.path());
+    let folder = fs::read_dir(tree.join("src/bin/standin"))
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path());
     let single = ["src/bin/standin.rs", "Cargo.lock"].map(|name| tree.join(name));
     folder.chain(single).filter_map(|path| path.metadata().ok()?.modified().ok()).max()
 }
@@ -160,20 +179,37 @@ async fn build_standin(exe: &Path, events: &Events, cancel: &CancellationToken) 
     let progress = Progress::new(events, name);
     let build = Command::new("cargo", Duration::from_secs(1800))
         .dir(&tree)
-        .args(["build", "--release", "--bin", "standin", "--no-default-features", "--target", &triple()])
+        .args([
+            "build",
+            "--release",
+            "--bin",
+            "standin",
+            "--no-default-features",
+            "--target",
+            &triple(),
+        ])
         .env("RUSTFLAGS", "-C target-feature=+crt-static")
         .env("CARGO_TARGET_DIR", tree.join("target/standin"))
         .on_line(move |_, line| progress.say(line.trim()));
     build.run(cancel).await.map_err(|error| match error {
         CommandError::Interrupted { .. } => ToolchainError::Interrupted,
-        error => ToolchainError::Build { what: "the standin".to_owned(), line: last_line(&error) },
+        error => ToolchainError::Build {
+            what: "the standin".to_owned(),
+            line: last_line(&error),
+        },
     })?;
     let binary = built_path(&tree);
     // Cargo leaves a binary alone that no change concerns; its time must not make us ask again.
-    let touched = fs::File::options().append(true).open(&binary).and_then(|file| file.set_modified(SystemTime::now()));
+    let touched = fs::File::options()
+        .append(true)
+        .open(&binary)
+        .and_then(|file| file.set_modified(SystemTime::now()));
     touched.map_err(ToolchainError::file("reading the standin just built", &binary))?;
     if !is_static_elf(&binary) {
-        return Err(ToolchainError::Build { what: "the standin".to_owned(), line: "the binary is not static".to_owned() });
+        return Err(ToolchainError::Build {
+            what: "the standin".to_owned(),
+            line: "the binary is not static".to_owned(),
+        });
     }
     step.done();
     Ok(binary)
@@ -192,7 +228,9 @@ pub(super) fn is_static_elf(path: &Path) -> bool {
     if bytes.get(..6) != Some(&[0x7f, b'E', b'L', b'F', 2, 1]) {
         return false;
     }
-    let (Some(table), Some(size), Some(count)) = (number(32, 8), number(54, 2), number(56, 2)) else { return false };
+    let (Some(table), Some(size), Some(count)) = (number(32, 8), number(54, 2), number(56, 2)) else {
+        return false;
+    };
     count > 0
         && (0..count).all(|n| {
             let at = usize::try_from(table + n * size).ok().and_then(|at| number(at, 4));
@@ -247,7 +285,10 @@ mod tests {
             fs::write(path, content).unwrap();
         }
         assert_eq!(Standin::ready(&exe), Some(built_path(tree.path())));
-        let source = fs::File::options().append(true).open(tree.path().join("src/bin/standin.rs")).unwrap();
+        let source = fs::File::options()
+            .append(true)
+            .open(tree.path().join("src/bin/standin.rs"))
+            .unwrap();
         source.set_modified(SystemTime::now() + Duration::from_secs(60)).unwrap();
         assert_eq!(Standin::ready(&exe), None);
     }

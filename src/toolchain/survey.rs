@@ -20,7 +20,11 @@ pub struct Survey {
 
 impl Survey {
     fn new(name: &str, present: bool, detail: impl Into<String>) -> Self {
-        Self { name: name.to_owned(), present, detail: detail.into() }
+        Self {
+            name: name.to_owned(),
+            present,
+            detail: detail.into(),
+        }
     }
 }
 
@@ -62,27 +66,47 @@ pub async fn survey(options: &Options, cancel: &CancellationToken) -> Vec<Survey
         });
     }
     let kind_version = found.kind.as_ref().filter(|kind| tools::fits(&KIND, Some(kind), KIND.version()));
-    let parts = Parts { cache: &cache, go, kind_version: kind_version.map_or(KIND.version(), |kind| &kind.version) };
+    let parts = Parts {
+        cache: &cache,
+        go,
+        kind_version: kind_version.map_or(KIND.version(), |kind| &kind.version),
+    };
     let node = options.node_image.clone().unwrap_or_else(|| parts.reference());
     let exe = std::env::current_exe().unwrap_or_default();
     let tools_image = small_images::tools(go).1;
-    let present = if engine { images::inspect(&[&node, &tools_image], cancel).await.unwrap_or_default() } else { Default::default() };
+    let present = if engine {
+        images::inspect(&[&node, &tools_image], cancel).await.unwrap_or_default()
+    } else {
+        Default::default()
+    };
 
     let node_there = present.contains_key(&node);
     if node_there || options.node_image.is_some() {
-        all.push(Survey::new("node image", node_there, if node_there { node } else { format!("{node} would be pulled") }));
+        all.push(Survey::new(
+            "node image",
+            node_there,
+            if node_there { node } else { format!("{node} would be pulled") },
+        ));
     } else {
         for tool in [&KUBERNETES, &ETCD, &COREDNS] {
             all.push(built(tool, &tool.key(go), &cache));
         }
         all.push(root(&debian::NODE, &cache));
-        all.push(Survey::new("node image", false, format!("{node} would be assembled from these, about 30 s")));
+        all.push(Survey::new(
+            "node image",
+            false,
+            format!("{node} would be assembled from these, about 30 s"),
+        ));
     }
     if present.contains_key(&tools_image) {
         all.push(Survey::new("tools image", true, tools_image));
     } else {
         all.push(root(&debian::TOOLS, &cache));
-        all.push(Survey::new("tools image", false, format!("{tools_image} would be assembled, about 5 s")));
+        all.push(Survey::new(
+            "tools image",
+            false,
+            format!("{tools_image} would be assembled, about 5 s"),
+        ));
     }
     all.push(match Standin::ready(&exe) {
         Some(binary) => Survey::new("standin", true, binary.display().to_string()),
@@ -94,8 +118,16 @@ pub async fn survey(options: &Options, cancel: &CancellationToken) -> Vec<Survey
 fn built(tool: &GoTool, key: &Key, cache: &Cache) -> Survey {
     match cache.look(tool.name, key, Care::Full) {
         Look::Present(path) => Survey::new(tool.title, true, format!("{} in {}", tool.version(), path.display())),
-        Look::Absent => Survey::new(tool.title, false, format!("{} would be built, about {}", tool.version(), tool.about)),
-        Look::Corrupt(reason) => Survey::new(tool.title, false, format!("the cached one {reason}: would be built again, about {}", tool.about)),
+        Look::Absent => Survey::new(
+            tool.title,
+            false,
+            format!("{} would be built, about {}", tool.version(), tool.about),
+        ),
+        Look::Corrupt(reason) => Survey::new(
+            tool.title,
+            false,
+            format!("the cached one {reason}: would be built again, about {}", tool.about),
+        ),
     }
 }
 
@@ -103,6 +135,10 @@ fn root(root: &debian::Root, cache: &Cache) -> Survey {
     match cache.look(root.name, &root.key(), Care::Full) {
         Look::Present(path) => Survey::new(root.title, true, path.display().to_string()),
         Look::Absent => Survey::new(root.title, false, format!("would be made, about {}", root.about)),
-        Look::Corrupt(reason) => Survey::new(root.title, false, format!("the cached one {reason}: would be made again, about {}", root.about)),
+        Look::Corrupt(reason) => Survey::new(
+            root.title,
+            false,
+            format!("the cached one {reason}: would be made again, about {}", root.about),
+        ),
     }
 }

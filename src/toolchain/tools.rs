@@ -37,7 +37,10 @@ impl Found {
         let ask = async |path: Option<PathBuf>, args: &'static [&'static str]| -> Option<Tool> {
             let path = path?;
             let answer = Command::new(&path, ASK_DEADLINE).args(args).run(cancel).await.ok()?.text();
-            version_in(&answer).map(|version| Tool { path, version: version.to_owned() })
+            version_in(&answer).map(|version| Tool {
+                path,
+                version: version.to_owned(),
+            })
         };
         let who = async {
             match go {
@@ -51,7 +54,12 @@ impl Found {
             ask(kubectl, &["version", "--client"]),
             who
         );
-        Ok(Self { kind, helm, kubectl, go: go? })
+        Ok(Self {
+            kind,
+            helm,
+            kubectl,
+            go: go?,
+        })
     }
 }
 
@@ -92,12 +100,24 @@ pub(super) async fn pick_for(
     cancel: &CancellationToken,
 ) -> Result<Tool, ToolchainError> {
     if let Some(found) = found.filter(|found| fits(tool, Some(found), wanted)) {
-        events.step(format!("{} {} from {}", tool.title, found.version, found.path.display())).cached();
+        events
+            .step(format!("{} {} from {}", tool.title, found.version, found.path.display()))
+            .cached();
         return Ok(found);
     }
-    let path = tool.binaries(cache, go, events, cancel).await?.join(if tool.name == HELM_4.name { "helm" } else { tool.name });
+    let path = tool
+        .binaries(cache, go, events, cancel)
+        .await?
+        .join(if tool.name == HELM_4.name { "helm" } else { tool.name });
     if tool.name != KIND.name && !fit(tool).accepts(tool.version(), wanted) {
-        events.note(format!("{} {} is used with Kubernetes {wanted}, which is further apart than either supports", tool.title, tool.version()));
+        events.note(format!(
+            "{} {} is used with Kubernetes {wanted}, which is further apart than either supports",
+            tool.title,
+            tool.version()
+        ));
     }
-    Ok(Tool { path, version: tool.version().to_owned() })
+    Ok(Tool {
+        path,
+        version: tool.version().to_owned(),
+    })
 }
