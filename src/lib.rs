@@ -8,10 +8,13 @@
 //! ```
 #![cfg(feature = "harness")]
 
+pub mod cli;
 pub mod command;
 pub mod diagnosis;
 pub mod events;
 pub mod evidence;
+pub mod exit_code;
 pub mod outcome;
 pub mod remedy;
+pub mod report;
 pub mod wait;
