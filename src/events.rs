@@ -53,6 +53,8 @@ pub enum Event {
         trial: String,
         cause: String,
         after: Duration,
+        /// What the engine still had to wait then; absent where it had given up or waits for nothing.
+        left: Option<Duration>,
     },
     TrialFinished {
         trial: String,

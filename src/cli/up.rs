@@ -15,6 +15,9 @@ pub struct Args {
     /// Port of this machine for the API server; 0 lets Docker choose.
     #[arg(long, default_value_t = 0, value_name = "PORT")]
     pub api_port: u16,
+    /// A node image of your own instead of the one that is built.
+    #[arg(long, value_name = "IMAGE")]
+    pub node_image: Option<String>,
 }
 
 /// Why there is no cluster.

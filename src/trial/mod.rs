@@ -35,8 +35,18 @@ pub struct Ground {
     pub tools_image: String,
     pub standin_image: String,
     pub events: Events,
-    /// The namespaces stay, for somebody to look at.
-    pub keep: bool,
+    pub cleanup: Cleanup,
+}
+
+/// What becomes of a trial's namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cleanup {
+    /// It stays, for somebody to look at.
+    Keep,
+    /// It is deleted, and its end is waited for.
+    Namespace,
+    /// It is deleted, so that its pods are in nobody's way; its end is that of the cluster.
+    WithCluster,
 }
 
 /// One trial to be.
@@ -75,10 +85,11 @@ impl Trial<'_> {
             + outcome.observe_ms;
         outcome.overhead_ms = outcome.total_ms.saturating_sub(known);
         if let Some(namespace) = namespace
-            && !ground.keep
+            && ground.cleanup != Cleanup::Keep
         {
             // Cleaning up is not interrupted: it has deadlines of its own.
-            if let Err(error) = namespace.delete(&CancellationToken::new()).await {
+            let wait = ground.cleanup == Cleanup::Namespace;
+            if let Err(error) = namespace.delete(wait, &CancellationToken::new()).await {
                 outcome.cleanup_failures.push(error.to_string());
             }
         }

@@ -88,14 +88,15 @@ impl TrialNamespace {
         Ok(())
     }
 
-    /// Deletes it and waits until it is gone with everything in it.
+    /// Deletes it; with `wait`, returns once it is gone with everything in it.
     ///
     /// # Errors
     /// When it is still there at the deadline; with what it still holds, as far as the API says so.
-    pub async fn delete(&self, cancel: &CancellationToken) -> Result<(), NamespaceError> {
+    pub async fn delete(&self, wait: bool, cancel: &CancellationToken) -> Result<(), NamespaceError> {
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
         match namespaces.delete(&self.name, &DeleteParams::default()).await {
-            Ok(_) => {}
+            Ok(_) if wait => {}
+            Ok(_) => return Ok(()),
             Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
             Err(source) => return Err(self.error("delete everything", source)),
         }

@@ -78,7 +78,7 @@ impl<'a> Stage<'a> {
         };
         let (events, name, started) = (ground.events.clone(), trial.id.to_string(), Instant::now());
         let known = AtomicBool::new(false);
-        let watch = Watch::start(recorder.clone(), trial.detectors, move |diagnosis| {
+        let watch = Watch::start(recorder.clone(), trial.detectors, move |evidence, diagnosis| {
             if let Some(cause) = diagnosis.causes.first()
                 && !known.swap(true, Ordering::Relaxed)
             {
@@ -86,8 +86,7 @@ impl<'a> Stage<'a> {
                 events.send(Event::CauseKnown {
                     trial: name.clone(),
                     cause,
-                    after: started.elapsed(),
-                });
+                    after: started.elapsed(), left: evidence.time_left().and_then(|left| left.try_into().ok()) });
             }
         });
         let helm = Helm::new(&ground.helm, &ground.helm_version, &ground.kubeconfig, &ground.helm_home);

@@ -42,7 +42,7 @@ pub struct Watch {
 
 impl Watch {
     /// Starts to look at what the recorder takes in. `on_change` is called with every change of the certain causes.
-    pub fn start(recorder: Recorder, detectors: &'static [&'static Detector], on_change: impl Fn(&Diagnosis) + Send + 'static) -> Self {
+    pub fn start(recorder: Recorder, detectors: &'static [&'static Detector], on_change: impl Fn(&Evidence, &Diagnosis) + Send + 'static) -> Self {
         let state = Arc::new(Mutex::new(State {
             evidence: Evidence::new(recorder.header()),
             entries: 0,
@@ -61,7 +61,7 @@ impl Watch {
                 pause(TOGETHER, &never).await;
                 let mut state = lock(&shared);
                 if look(&recorder, detectors, &mut state) {
-                    on_change(&state.latest);
+                    on_change(&state.evidence, &state.latest);
                 }
             }
         });

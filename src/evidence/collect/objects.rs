@@ -81,7 +81,6 @@ pub fn watch(
             api_version: api_version.clone(),
             kind: kind.kind.to_owned(),
             plural: kind.plural.to_owned(),
-            ..ApiResource::erase::<k8s_openapi::api::core::v1::Pod>(&())
         };
         let api: Api<DynamicObject> = if kind.namespaced {
             Api::namespaced_with(client.clone(), namespace, &resource)

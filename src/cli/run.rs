@@ -1,0 +1,144 @@
+//! `rekindle run`: scenarios on engines, from set-up to report.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use super::failure::{Failure, unknown};
+use super::scenarios::{self, Entry};
+use super::terminal::{complain, put};
+use super::Context;
+use crate::diagnosis::detectors::DETECTORS;
+use crate::events::Events;
+use crate::exit_code::{self, ExitCode};
+use crate::outcome::Profile;
+use crate::report::human::{Mode, Reporter};
+use crate::report::{Report, json, summary};
+use crate::run::{self, Options};
+
+const EXAMPLES: &str = "\
+Examples:
+  rekindle run                                        everything
+  rekindle run hook-target-unreachable                one failure, all of its forms
+  rekindle run --engine helm-3,helm-4 --profile faithful
+  rekindle run ttl-deleted-job --keep                 and look at the cluster afterwards
+  rekindle run --format json | jq .verdict            nothing but the report on standard output
+
+The first run sets up Docker where that is possible, and builds Kubernetes and the engines from source. That takes minutes; \
+what was built is kept for the next run.";
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct RunArgs {
+    /// Scenarios to run: `<slug>` for all of its forms, or `<slug>--<form>` [default: all]
+    #[arg(value_name = "SCENARIO")]
+    names: Vec<String>,
+
+    /// Engines to run them on, with commas between, or `all`
+    #[arg(
+        long,
+        value_name = "ENGINE",
+        value_delimiter = ',',
+        default_value = "all",
+        help_heading = "What to run"
+    )]
+    engine: Vec<String>,
+    /// Durations: `fast` scales the documented ones down, `faithful` keeps them
+    #[arg(long, default_value = "fast", value_parser = profile, help_heading = "What to run")]
+    profile: Profile,
+    /// The folder of the scenarios
+    #[arg(long, value_name = "DIR", default_value = "scenarios", help_heading = "What to run")]
+    scenarios: PathBuf,
+
+    /// How many trials at once [default: what memory and cores allow]
+    #[arg(long, short, value_name = "N", help_heading = "Where to run it")]
+    jobs: Option<NonZeroUsize>,
+    /// Keep the cluster, and the namespaces of what did not pass
+    #[arg(long, help_heading = "Where to run it")]
+    keep: bool,
+    /// The name of the cluster; one that is up already is used [default: a new one, removed at the end]
+    #[arg(long, value_name = "NAME", help_heading = "Where to run it")]
+    name: Option<String>,
+    /// A node image of your own instead of the one that is built
+    #[arg(long, value_name = "IMAGE", help_heading = "Where to run it")]
+    node_image: Option<String>,
+
+    /// The folder for report.json and junit.xml
+    #[arg(long, value_name = "DIR", default_value = "rekindle-report", help_heading = "What to print")]
+    report: PathBuf,
+    /// What to print at the end
+    #[arg(long, value_enum, default_value_t, help_heading = "What to print")]
+    format: Format,
+    /// No progress, and at the end only what failed
+    #[arg(long, short, help_heading = "What to print")]
+    quiet: bool,
+}
+
+/// For people or for programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Format {
+    #[default]
+    Human,
+    Json,
+}
+
+fn profile(name: &str) -> Result<Profile, String> {
+    match name {
+        "fast" => Ok(Profile::Fast),
+        "faithful" => Ok(Profile::Faithful),
+        _ => Err(unknown("profile", name, ["fast", "faithful"]).message),
+    }
+}
+
+/// Runs scenarios, writes the reports, prints the summary.
+pub async fn run(args: RunArgs, context: &Context) -> Result<ExitCode, Failure> {
+    let mut all = scenarios::load(&args.scenarios)?;
+    let entries: Vec<Entry> = all.iter().map(Entry::from).collect();
+    let engines = scenarios::engines(&entries, &args.engine)?;
+    let chosen = scenarios::select(entries, &args.names)?;
+    all.retain(|scenario| chosen.iter().any(|entry| entry.id == scenario.id));
+    let options = Options {
+        scenarios: all,
+        engines,
+        profile: args.profile,
+        jobs: args.jobs,
+        keep: args.keep,
+        cluster: args.name,
+        toolchain: context.toolchain(args.node_image),
+        detectors: DETECTORS,
+    };
+
+    let (events, receiver) = Events::channel();
+    let terminal = context.terminal;
+    let reporter = Reporter::start(receiver, Mode::detect(args.quiet, terminal.dumb), terminal.err);
+    let report = run::run(&options, &events, &context.interrupt.cancel).await;
+    drop(events);
+    reporter.finish().await;
+    let report = report?;
+
+    // The result is printed even where it cannot be written.
+    let written = report.write(&args.report);
+    let files = written.as_deref().unwrap_or_default();
+    match args.format {
+        Format::Human => {
+            if !args.quiet {
+                complain("");
+            }
+            put(&summary::render(&report, files, terminal.page(), args.quiet, terminal.out))?;
+        }
+        Format::Json => {
+            let json = json::render(&report);
+            put(&json.map_err(|error| Failure::new(exit_code::INTERNAL, format!("the report could not be written: {error}")))?)?;
+        }
+    }
+    written?;
+    Ok(exit(&report))
+}
+
+fn exit(report: &Report) -> ExitCode {
+    if report.verdict.passed() && report.clusters_left > 0 {
+        return exit_code::CLUSTER;
+    }
+    ExitCode::of(report.verdict)
+}

@@ -1,0 +1,446 @@
+//! What stands on the screen when a run has ended: what broke and why, what was expected, a table, and one line of numbers.
+
+use std::path::PathBuf;
+
+use super::chain::{self, Timing};
+use super::text::{self, Paint, count, cut_middle, excerpt, pad, pad_left, tame, took_ms, whole_ms, width, wrap};
+use super::{Report, Tally};
+use crate::outcome::{ExpectedCause, Outcome, Variant, Verdict};
+
+/// A run with more broken outcomes than this explains only those that did not pass.
+const IN_FULL: usize = 12;
+/// How many lines of the engine's last words are shown.
+const WORDS: usize = 6;
+/// Longer lines are hard to read, however wide the terminal is.
+const WIDEST: usize = 120;
+
+/// The whole summary. `files` are the reports that were written. The numbers stand on a line of their own, the last one.
+pub fn render(report: &Report, files: &[PathBuf], columns: usize, quiet: bool, paint: Paint) -> String {
+    let columns = columns.min(WIDEST);
+    let mut text = String::new();
+    let broken = report.outcomes.iter().filter(|outcome| outcome.trial.variant == Variant::Broken).count();
+    let only_failed = quiet || broken > IN_FULL;
+    for outcome in &report.outcomes {
+        let passed_twin = outcome.trial.variant == Variant::Twin && outcome.verdict.passed();
+        let told_in_table = passed_twin || outcome.verdict == Verdict::NotRun || (only_failed && outcome.verdict.passed());
+        if told_in_table && outcome.cleanup_failures.is_empty() {
+            continue;
+        }
+        text.push_str(&heading(outcome, columns, paint));
+        text.push_str(&details(outcome, columns, paint));
+        text.push('\n');
+    }
+    if !quiet && !report.outcomes.is_empty() {
+        text.push_str(&table(report, columns, paint));
+        text.push('\n');
+    }
+    text.push_str(&remarks(report, columns, paint));
+    if !files.is_empty() {
+        let names: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
+        text.push_str(&format!("reports: {}\n", names.join(", ")));
+    }
+    let tally = report.tally();
+    text.push_str(&tally_line(tally, paint));
+    text.push('\n');
+    text
+}
+
+fn tally_line(tally: Tally, paint: Paint) -> String {
+    let line = tally.to_string();
+    match (tally.failed, tally.skipped) {
+        (0, 0) => paint.green(&line),
+        (0, _) => paint.yellow(&line),
+        _ => paint.red(&line),
+    }
+}
+
+/// The verdict in its colour.
+pub fn verdict(verdict: Verdict, paint: Paint) -> String {
+    match verdict {
+        Verdict::Pass | Verdict::FixedUpstream => paint.green(verdict.as_str()),
+        Verdict::NotRun | Verdict::Infra => paint.yellow(verdict.as_str()),
+        _ => paint.red(verdict.as_str()),
+    }
+}
+
+fn heading(outcome: &Outcome, columns: usize, paint: Paint) -> String {
+    let trial = &outcome.trial;
+    let right = outcome.verdict.as_str();
+    let engine = match outcome.engine_version.as_str() {
+        "" => trial.engine.clone(),
+        version => format!("{} {version}", trial.engine),
+    };
+    let left = format!("{}  {engine}  {}", trial.scenario, trial.variant);
+    let left = cut_middle(&left, columns.saturating_sub(width(right) + 6));
+    let rule = "─".repeat(columns.saturating_sub(width(&left) + width(right) + 6));
+    format!("── {} {} {}\n", paint.bold(&left), paint.dim(&rule), verdict(outcome.verdict, paint))
+}
+
+/// Everything there is to say about one outcome, below its heading.
+pub fn details(outcome: &Outcome, columns: usize, paint: Paint) -> String {
+    let mut text = String::new();
+    if !outcome.verdict.passed() {
+        for line in wrap(&tame(&outcome.sentence), columns) {
+            text.push_str(&paint.bold(&line));
+            text.push('\n');
+        }
+        text.push_str(&comparison(outcome, columns, paint));
+    }
+    text.push_str(&engine_words(outcome, columns, paint));
+    text.push_str(&causes(outcome, columns, paint));
+    text.push_str(&remedy(outcome, columns, paint));
+    for failure in &outcome.cleanup_failures {
+        text.push_str(&labelled("clean-up", &tame(failure), columns, paint));
+    }
+    text
+}
+
+fn engine_words(outcome: &Outcome, columns: usize, paint: Paint) -> String {
+    if outcome.engine_words.trim().is_empty() {
+        return String::new();
+    }
+    let mut text = match outcome.break_ms {
+        Some(ms) => format!("{} gave up after {} with these words:\n", outcome.trial.engine, took_ms(ms)),
+        None => format!("{} ended with these words:\n", outcome.trial.engine),
+    };
+    for line in excerpt(&tame(&outcome.engine_words), WORDS) {
+        // Engines put much into one line; the beginning and the end tell most.
+        for piece in wrap(&cut_middle(&line, columns * 3), columns.saturating_sub(2)) {
+            text.push_str(&format!("{} {piece}\n", paint.dim("│")));
+        }
+    }
+    text
+}
+
+fn causes(outcome: &Outcome, columns: usize, paint: Paint) -> String {
+    let timing = Timing {
+        known_ms: outcome.first_correct_ms,
+        left_ms: outcome.left_ms,
+    };
+    let mut text = chain::diagnosis(&outcome.diagnosis, timing, columns, paint);
+    if !outcome.verdict.passed() && outcome.diagnosis.causes.is_empty() && !outcome.diagnosis.suspected.is_empty() {
+        text.push_str("suspected, never certain:\n");
+        text.push_str(&chain::causes(&outcome.diagnosis.suspected, timing, columns, paint));
+    }
+    if text.is_empty() {
+        return text;
+    }
+    let title = match (outcome.first_correct_ms, outcome.left_ms) {
+        (Some(known), Some(left)) if left >= 1000 => {
+            format!(
+                "the cause, known after {}, {} before it would give up:\n",
+                took_ms(known),
+                whole_ms(left)
+            )
+        }
+        (Some(known), _) => format!("the cause, known after {}:\n", took_ms(known)),
+        (None, _) => "what was found:\n".to_owned(),
+    };
+    title + &text
+}
+
+fn remedy(outcome: &Outcome, columns: usize, paint: Paint) -> String {
+    let Some(report) = &outcome.remedy else {
+        return String::new();
+    };
+    let mut text = match (report.healthy, outcome.remedy_ms, outcome.window_ms) {
+        (true, Some(took), Some(window)) => match outcome.verdict {
+            Verdict::Relapsed => format!(
+                "the remedy, healthy after {}, but not for the {} it was watched:\n",
+                took_ms(took),
+                whole_ms(window)
+            ),
+            _ => format!(
+                "the remedy, healthy after {} and for all of the {} it was watched:\n",
+                took_ms(took),
+                whole_ms(window)
+            ),
+        },
+        (true, Some(took), None) => format!("the remedy, healthy after {}:\n", took_ms(took)),
+        (true, None, _) => "the remedy, healthy after it:\n".to_owned(),
+        (false, ..) => "the remedy, not healthy after it:\n".to_owned(),
+    };
+    if report.commands.is_empty() {
+        text.push_str(&format!("  {}\n", tame(&report.remedy.sentence)));
+    }
+    for command in &report.commands {
+        // Commands are copied by people: wrapped by the shell's own rules, never cut.
+        let mut lines = tame(command).lines().map(str::to_owned).collect::<Vec<_>>();
+        if let [line] = lines.as_slice() {
+            lines = shell_wrap(line, columns.saturating_sub(4));
+        }
+        for (n, line) in lines.iter().enumerate() {
+            text.push_str(&format!("{} {line}\n", paint.dim(if n == 0 { "  $" } else { "   " })));
+        }
+    }
+    text
+}
+
+/// Breaks a command at blanks that stand outside of quotes, with the backslash that a shell wants.
+fn shell_wrap(command: &str, columns: usize) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut word = String::new();
+    let mut quote = None;
+    let mut escaped = false;
+    for c in command.chars() {
+        match (c, quote) {
+            (' ', None) if !escaped => {
+                words.push(std::mem::take(&mut word));
+                continue;
+            }
+            ('\'' | '"', None) if !escaped => quote = Some(c),
+            (c, Some(open)) if c == open && !escaped => quote = None,
+            _ => {}
+        }
+        escaped = c == '\\' && !escaped && quote != Some('\'');
+        word.push(c);
+    }
+    words.push(word);
+    let mut lines: Vec<String> = Vec::new();
+    for word in words {
+        match lines.last_mut() {
+            Some(line) if width(line) + 1 + width(&word) + 2 <= columns => {
+                line.push(' ');
+                line.push_str(&word);
+            }
+            Some(line) => {
+                line.push_str(" \\");
+                lines.push(format!("  {word}"));
+            }
+            None => lines.push(word),
+        }
+    }
+    lines
+}
+
+/// What was expected and what was observed, side by side.
+fn comparison(outcome: &Outcome, columns: usize, paint: Paint) -> String {
+    let mut rows: Vec<(&str, Vec<String>, Vec<String>)> = Vec::new();
+    let one = |text: &str| vec![text.to_owned()];
+    let gave_up = match outcome.break_ms {
+        Some(ms) => format!("it gave up after {}", took_ms(ms)),
+        None => "it did not give up".to_owned(),
+    };
+    let found = || match outcome.diagnosis.causes.as_slice() {
+        [] => one("no certain cause"),
+        causes => causes.iter().map(|cause| format!("{} of {}", cause.slug, cause.subject)).collect(),
+    };
+    match outcome.verdict {
+        Verdict::NotReproduced => rows.push(("engine", one("it breaks as documented"), vec![gave_up])),
+        Verdict::WrongFailure => rows.push(("engine", one("it breaks as documented"), vec![gave_up, "with other words".to_owned()])),
+        Verdict::Undetected | Verdict::Misdiagnosed => {
+            rows.push(("causes", outcome.expected_causes.iter().map(expected).collect(), found()));
+            let citing: Vec<String> = outcome.expected_causes.iter().flat_map(|cause| cause.citing.clone()).collect();
+            let cited: Vec<String> = outcome
+                .diagnosis
+                .causes
+                .iter()
+                .flat_map(|cause| &cause.citations)
+                .map(|citation| tame(&citation.text))
+                .collect();
+            if !citing.is_empty() && !cited.is_empty() {
+                rows.push(("citing", citing, cited));
+            }
+        }
+        Verdict::FalseAlarm => rows.push(("causes", one("none: the twin is healthy"), found())),
+        Verdict::NotRemedied => rows.push((
+            "remedy",
+            one("healthy after the diagnosed remedy"),
+            match &outcome.remedy {
+                Some(remedy) => vec![format!("{} was applied", remedy.remedy.kind), "not healthy".to_owned()],
+                None => one("the scenario has no remedy of the diagnosed kind"),
+            },
+        )),
+        Verdict::Relapsed => rows.push((
+            "health",
+            vec![match outcome.window_ms {
+                Some(ms) => format!("healthy for {}", whole_ms(ms)),
+                None => "it stays healthy".to_owned(),
+            }],
+            one("healthy, and then not"),
+        )),
+        Verdict::Pass | Verdict::FixedUpstream | Verdict::NotRun | Verdict::Infra => return String::new(),
+    }
+    let label = 8;
+    let half = columns.saturating_sub(label + 2) / 2;
+    if half < 24 {
+        return stacked(&rows, columns, paint);
+    }
+    let mut text = format!("{}{}  {}\n", pad("", label), paint.dim(&pad("expected", half)), paint.dim("observed"));
+    for (name, left, right) in rows {
+        let side = |entries: Vec<String>| entries.iter().flat_map(|entry| wrap(&tame(entry), half)).collect::<Vec<_>>();
+        let (left, right) = (side(left), side(right));
+        for n in 0..left.len().max(right.len()) {
+            let cell = |side: &[String]| side.get(n).cloned().unwrap_or_default();
+            let label = pad(if n == 0 { name } else { "" }, label);
+            let line = format!("{label}{}  {}", pad(&cell(&left), half), cell(&right));
+            text.push_str(line.trim_end());
+            text.push('\n');
+        }
+    }
+    text
+}
+
+fn stacked(rows: &[(&str, Vec<String>, Vec<String>)], columns: usize, paint: Paint) -> String {
+    let mut text = String::new();
+    for (_, left, right) in rows {
+        text.push_str(&labelled("expected", &left.join(", "), columns, paint));
+        text.push_str(&labelled("observed", &right.join(", "), columns, paint));
+    }
+    text
+}
+
+fn expected(cause: &ExpectedCause) -> String {
+    match &cause.subject {
+        Some(subject) => format!("{} of {subject}", cause.slug),
+        None => cause.slug.clone(),
+    }
+}
+
+fn labelled(label: &str, words: &str, columns: usize, paint: Paint) -> String {
+    let mut text = String::new();
+    for (n, line) in wrap(words, columns.saturating_sub(10)).iter().enumerate() {
+        let label = pad(if n == 0 { label } else { "" }, 10);
+        text.push_str(format!("{}{line}", paint.dim(&label)).trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// Scenarios with a row for each engine and variant.
+fn table(report: &Report, columns: usize, paint: Paint) -> String {
+    let engines = report.outcomes.iter().map(|outcome| width(&outcome.trial.engine)).max().unwrap_or(0).max(6);
+    let wide = columns >= engines + 61;
+    let heads: &[(&str, usize)] = if wide {
+        &[("broke after", 11), ("known after", 11), ("remedied in", 11), ("total", 7)]
+    } else {
+        &[("broke", 7), ("known", 7), ("mended", 7), ("total", 7)]
+    };
+    let gap = if columns >= engines + 53 { 2 } else { 1 };
+    let lead = 2 + engines + 2 + 6 + 2;
+    let mut line = format!("{}{}", pad("", lead), pad("verdict", 14));
+    for (head, columns) in heads {
+        line.push_str(&pad_left(head, columns + gap));
+    }
+    let mut text = format!("{}\n", paint.dim(&text::cut(&line, columns)));
+    for trials in report.outcomes.chunk_by(|a, b| a.trial.scenario == b.trial.scenario) {
+        let Some(first) = trials.first() else { continue };
+        text.push_str(&format!("{}\n", paint.bold(&cut_middle(&first.trial.scenario, columns))));
+        let mut engine = "";
+        for outcome in trials {
+            let named = if outcome.trial.engine == engine { "" } else { &outcome.trial.engine };
+            engine = &outcome.trial.engine;
+            let painted = verdict(outcome.verdict, paint);
+            let mut line = format!(
+                "  {}  {}  {painted}{}",
+                pad(named, engines),
+                pad(&outcome.trial.variant.to_string(), 6),
+                " ".repeat(14_usize.saturating_sub(outcome.verdict.as_str().len()))
+            );
+            let total = (outcome.verdict != Verdict::NotRun).then_some(outcome.total_ms);
+            let times = [outcome.break_ms, outcome.first_correct_ms, outcome.remedy_ms, total];
+            for ((_, columns), ms) in heads.iter().zip(times) {
+                line.push_str(&pad_left(&ms.map(took_ms).unwrap_or_default(), columns + gap));
+            }
+            text.push_str(line.trim_end());
+            text.push('\n');
+        }
+    }
+    text
+}
+
+/// What a person should not overlook.
+fn remarks(report: &Report, columns: usize, paint: Paint) -> String {
+    let mut text = String::new();
+    let mut remark = |label: &str, words: String| {
+        for (n, line) in wrap(&tame(&words), columns.saturating_sub(9)).iter().enumerate() {
+            let label = if n == 0 { paint.yellow(&pad(label, 9)) } else { pad("", 9) };
+            text.push_str(&format!("{label}{line}\n"));
+        }
+    };
+    if report.outcomes.is_empty() {
+        remark("note:", "no trial was run".to_owned());
+    }
+    if report.interrupted {
+        remark("note:", "the run was interrupted; what had not ended by then was not run".to_owned());
+    }
+    for failure in &report.cleanup_failures {
+        remark("warning:", failure.clone());
+    }
+    if report.clusters_left > 0 {
+        let left = usize::try_from(report.clusters_left).unwrap_or(usize::MAX);
+        remark(
+            "warning:",
+            format!("{} could not be removed; run `rekindle clean`", count(left, "cluster")),
+        );
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::samples;
+
+    fn summary(columns: usize) -> String {
+        let files = ["rekindle-report/report.json", "rekindle-report/junit.xml"].map(PathBuf::from);
+        render(&samples::report(samples::every_verdict()), &files, columns, false, Paint::PLAIN)
+    }
+
+    #[test]
+    fn every_verdict_at_80() {
+        insta::assert_snapshot!(summary(80));
+    }
+
+    #[test]
+    fn every_verdict_at_120() {
+        insta::assert_snapshot!(summary(120));
+    }
+
+    #[test]
+    fn every_verdict_at_40() {
+        insta::assert_snapshot!(summary(40));
+    }
+
+    #[test]
+    fn no_line_is_wider_than_the_terminal_but_commands() {
+        for columns in [50, 60, 72, 80, 100, 120, 200] {
+            for line in summary(columns).lines().filter(|line| !line.starts_with("reports: ")) {
+                assert!(width(line) <= columns || line.contains("--set"), "{columns}: {line}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_last_line_is_the_numbers() {
+        let mut report = samples::report(samples::passing());
+        assert_eq!(render(&report, &[], 80, false, Paint::PLAIN).lines().last(), Some("2 passed, 0 failed"));
+        assert_eq!(render(&report, &[], 80, true, Paint::PLAIN), "2 passed, 0 failed\n");
+        report.clusters_left = 1;
+        report.interrupted = true;
+        report.cleanup_failures.push("the network rekindle could not be removed: it is in use".to_owned());
+        insta::assert_snapshot!(render(&report, &[], 80, true, Paint::PLAIN));
+    }
+
+    #[test]
+    fn colours_change_nothing_but_colours() {
+        let report = samples::report(samples::every_verdict());
+        let coloured = render(&report, &[], 80, false, Paint(true));
+        assert!(coloured.contains('\u{1b}'));
+        assert_eq!(tame(&coloured), render(&report, &[], 80, false, Paint::PLAIN));
+    }
+
+    #[test]
+    fn commands_break_outside_of_quotes() {
+        let lines = shell_wrap("helm upgrade r ./chart --set 'a=b c d e f' --wait --timeout 10m", 24);
+        assert_eq!(
+            lines,
+            [
+                "helm upgrade r \\",
+                "  ./chart --set \\",
+                "  'a=b c d e f' --wait \\",
+                "  --timeout 10m"
+            ]
+        );
+    }
+}
