@@ -364,7 +364,7 @@ pub fn service(name: &str, app: &str, port: u16) -> Value {
 }
 
 /// A warning about an object.
-pub fn event(about: &Value, reason: &str, message: &str) -> Value {
+pub fn warning(about: &Value, reason: &str, message: &str) -> Value {
     let name = about["metadata"]["name"].as_str().unwrap_or_default();
     json!({
         "kind": "Event", "metadata": {"name": format!("{name}.{reason}")}, "reason": reason, "message": message, "type": "Warning",

@@ -166,7 +166,7 @@ fn hook_blockers(evidence: &Evidence, attempt: &Attempt<'_>) -> Vec<Blocker> {
         .iter()
         .filter(started)
         .filter(|hook| hook.completed_at.is_none() && hook.phase != "Succeeded")
-        .filter(|hook| !has_succeeded(evidence, &hook.kind, &hook.name))
+        .filter(|hook| !has_succeeded(evidence, &hook.kind, &hook.name, attempt.ended_at))
         .map(|hook| blocker(hook))
         .collect();
     if !running.is_empty() {
@@ -197,16 +197,31 @@ pub fn event_of_hook(hook: &Hook, operation: &str) -> Option<String> {
         .cloned()
 }
 
-/// Whether the object has ended with success; for kinds that do not run, whether it is there.
-fn has_succeeded(evidence: &Evidence, kind: &str, name: &str) -> bool {
+/// Whether the object had ended with success before the engine's end; for kinds that do not run, whether it is there.
+fn has_succeeded(evidence: &Evidence, kind: &str, name: &str, until: Option<Timestamp>) -> bool {
     let newest = evidence
         .ever(kind)
         .filter(|life| life.name() == name)
         .max_by_key(|life| life.first_seen());
     newest.is_some_and(|life| match kind {
-        "Job" | "Pod" => matches!(state(life), JobState::Complete { .. }),
+        "Job" | "Pod" => {
+            matches!(state(life), JobState::Complete { .. })
+                && until.is_none_or(|until| seen_complete(life).is_some_and(|complete| complete <= until))
+        }
         _ => true,
     })
+}
+
+/// When a Job or a pod that runs to an end was first seen to have ended with success.
+pub fn seen_complete(life: &Life) -> Option<Timestamp> {
+    let complete = |object: &Value| {
+        let conditions = object.pointer("/status/conditions").and_then(Value::as_array);
+        let text = |found: &Value, key: &str| found.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        conditions.into_iter().flatten().any(|found| {
+            matches!(text(found, "type").as_str(), "Complete" | "SuccessCriteriaMet") && text(found, "status") == "True"
+        }) || object.pointer("/status/phase").and_then(Value::as_str) == Some("Succeeded")
+    };
+    life.versions.iter().find(|version| complete(&version.object)).map(|version| version.at)
 }
 
 fn resource_blockers(evidence: &Evidence, attempt: &Attempt<'_>) -> Vec<Blocker> {

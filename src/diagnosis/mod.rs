@@ -18,6 +18,8 @@ pub mod hooks;
 pub mod logs;
 pub mod progress;
 pub mod references;
+#[cfg(test)]
+mod scenes;
 pub mod services;
 pub mod symptoms;
 pub mod tries;

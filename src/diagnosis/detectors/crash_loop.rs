@@ -122,3 +122,59 @@ fn finding(evidence: &Evidence, pod: &Life, container: &Container<'_>, subject: 
         remedy: Some(remedy),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use crate::diagnosis::fixture::*;
+
+    const SLUG: &str = "crash-loop";
+
+    fn crashing(set: &Value, times: u32) -> Value {
+        restarted(pod_of(set, "p", waiting("CrashLoopBackOff", "back-off 10s restarting failed container")), times, 137)
+    }
+
+    #[test]
+    fn a_deployment_that_crashes_is_certain_when_the_engine_gives_up() {
+        let (deployment, set) = deployment("search", json!({"image": "search:1"}), 0);
+        let mut scene = Scene::new();
+        scene.engine(20_000, "watcher").at(100).record("pending-install", vec![], vec![deployment.clone()]).object(deployment).object(set.clone());
+        for (times, at) in [(1, 2000), (2, 6000), (3, 15_000)] {
+            scene.at(at).object(pod_of(&set, "p", running())).log("search-7f9c-p", "search", "cannot read index");
+            scene.at(at + 500).object(crashing(&set, times));
+        }
+        scene.never_certain();
+        scene.at(20_200).engine_says("context deadline exceeded").engine_ends(1);
+        scene.settles_on(&[(SLUG, "Deployment/search")]);
+        let cause = &scene.diagnosis().causes[0];
+        assert!(cause.citations.iter().any(|citation| citation.text == "\"cannot read index\""));
+        assert_eq!(cause.remedy.as_ref().map(|remedy| remedy.parameters["exit_code"].as_str()), Some("137"));
+    }
+
+    #[test]
+    fn a_job_that_failed_for_good_is_certain() {
+        let job = hook_job("seed", "post-install", json!({"image": "seed:1"}));
+        let mut scene = Scene::new();
+        scene.engine(60_000, "hookOnly").at(100);
+        let hook = scene.running_hook(&job, "post-install");
+        scene.record("pending-install", vec![hook], vec![]).object(job.clone());
+        scene.at(1000).object(phase(pod_of(&job, "a", terminated(2)), "Failed"));
+        scene.at(12_000).object(phase(pod_of(&job, "b", terminated(2)), "Failed"));
+        scene.never_certain();
+        scene.at(12_100).object(with_condition(job, "Failed", "BackoffLimitExceeded"));
+        scene.settles_on(&[(SLUG, "Job/seed")]);
+    }
+
+    #[test]
+    fn one_that_recovers_is_silent() {
+        let (deployment_, set) = deployment("search", json!({"image": "search:1"}), 0);
+        let mut scene = Scene::new();
+        scene.engine(20_000, "").at(100).object(deployment_).object(set.clone());
+        scene.at(1000).object(crashing(&set, 1)).at(3000).object(crashing(&set, 2));
+        scene.at(9000).object(as_ready(restarted(pod_of(&set, "p", running()), 2, 1)));
+        scene.object(deployment("search", json!({"image": "search:1"}), 1).0).at(9500).engine_ends(0);
+        scene.never_certain();
+        assert_eq!(scene.diagnosis().suspected, []);
+    }
+}

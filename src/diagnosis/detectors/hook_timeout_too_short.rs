@@ -21,7 +21,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::diagnosis::attempt::{Attempt, State, attempt, duration};
 use crate::diagnosis::cite;
-use crate::diagnosis::hooks::{Task, tasks};
+use crate::diagnosis::hooks::{Task, seen_complete, tasks};
 use crate::diagnosis::logs::{lines, no_progress, quoted};
 use crate::diagnosis::progress::JobState;
 use crate::diagnosis::{Certainty, Citation, Class, Detector, Finding};
@@ -65,7 +65,7 @@ fn engines_timeout(evidence: &Evidence, task: &Task<'_>, attempt: &Attempt<'_>) 
     let case = match (task.state(), attempt.state, attempt.ended_at) {
         (JobState::Complete { at }, State::Failed, Some(gave_up)) => {
             // Times of the API are whole seconds; the receipt says which side of the engine's end this was on.
-            let end = at.unwrap_or(gave_up).max(seen_complete(task)?);
+            let end = at.unwrap_or(gave_up).max(seen_complete(task.latest)?);
             if end <= gave_up || end.duration_since(begun) < budget {
                 return None;
             }
@@ -129,18 +129,6 @@ fn started(task: &Task<'_>) -> Timestamp {
     task.latest.time("/status/startTime").unwrap_or_else(|| task.created())
 }
 
-/// When the Job was first seen complete.
-fn seen_complete(task: &Task<'_>) -> Option<Timestamp> {
-    let complete = |object: &serde_json::Value| {
-        let conditions = object.pointer("/status/conditions").and_then(serde_json::Value::as_array);
-        conditions.into_iter().flatten().any(|found| {
-            let text = |key: &str| found.get(key).and_then(serde_json::Value::as_str);
-            matches!(text("type"), Some("Complete" | "SuccessCriteriaMet")) && text("status") == Some("True")
-        })
-    };
-    task.latest.versions.iter().find(|version| complete(&version.object)).map(|version| version.at)
-}
-
 /// The newest line of a Job that advances: most of its lines are neither complaints nor those of somebody who waits, and they differ.
 fn advancing<'a>(evidence: &'a Evidence, task: &Task<'a>) -> Option<&'a PrintedLine> {
     let pod = task.pods.last()?;
@@ -185,5 +173,76 @@ fn finding(task: &Task<'_>, case: Case) -> Finding {
         explains: task.explains(),
         blames: Vec::new(),
         remedy: Some(remedy),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use crate::diagnosis::fixture::*;
+
+    const SLUG: &str = "hook-timeout-too-short";
+
+    fn begin(job: &Value) -> Scene {
+        let mut scene = Scene::new();
+        scene.engine(8000, "hookOnly").at(1000);
+        let hook = scene.running_hook(job, "post-install");
+        scene.record("pending-install", vec![hook], vec![]).object(job.clone()).at(1200).object(pod_of(job, "x", running()));
+        for step in 0..6 {
+            scene.at(2000 + step * 1000).log("reindex-x", "reindex", &format!("shard {step} indexed"));
+        }
+        scene
+    }
+
+    fn reindex() -> Value {
+        hook_job("reindex", "post-install", json!({"image": "search:1"}))
+    }
+
+    #[test]
+    fn a_hook_that_completes_after_the_engine_gave_up() {
+        let mut scene = begin(&reindex());
+        scene.at(9000).engine_says("Error: failed post-install: timed out waiting for the condition").engine_ends(1);
+        scene.never_certain();
+        assert_eq!(scene.diagnosis().suspected.len(), 1);
+        scene.at(12_900).log("reindex-x", "reindex", "done").object(phase(pod_of(&reindex(), "x", terminated(0)), "Succeeded"));
+        scene.at(13_000).object(with_condition(reindex(), "Complete", ""));
+        scene.settles_on(&[(SLUG, "Job/reindex")]);
+        let cause = &scene.diagnosis().causes[0];
+        assert_eq!(cause.statement, "Job reindex (post-install hook) needs 12s and gets 8s");
+        let remedy = cause.remedy.as_ref().expect("a remedy");
+        assert_eq!((remedy.kind.as_str(), remedy.parameters["at_least"].as_str()), ("raise-timeout", "18s"));
+    }
+
+    #[test]
+    fn a_hook_that_its_own_deadline_ends_while_it_advances() {
+        let mut job = reindex();
+        job["spec"]["activeDeadlineSeconds"] = json!(7);
+        let mut scene = begin(&job);
+        scene.at(8000).object(with_condition(job, "Failed", "DeadlineExceeded")).at(8100).engine_ends(1);
+        scene.settles_on(&[(SLUG, "Job/reindex")]);
+        let remedy = scene.diagnosis().causes[0].remedy.clone().expect("a remedy");
+        assert_eq!((remedy.kind.as_str(), remedy.parameters["at_least"].as_str()), ("raise-active-deadline", "11s"));
+    }
+
+    #[test]
+    fn one_that_ends_just_inside_is_silent() {
+        let mut scene = begin(&reindex());
+        scene.at(8500).object(with_condition(reindex(), "Complete", "")).at(8900).engine_ends(0);
+        scene.never_certain();
+        assert_eq!(scene.diagnosis().suspected, []);
+    }
+
+    #[test]
+    fn a_repeated_line_is_no_advance() {
+        let mut scene = Scene::new();
+        let job = reindex();
+        scene.engine(8000, "hookOnly").at(1000).object(job.clone()).object(pod_of(&job, "x", running()));
+        for turn in 0..9 {
+            scene.at(1500 + turn * 800).log("reindex-x", "reindex", &format!("attempt {turn}: waiting for the cluster"));
+        }
+        scene.at(9100).engine_says("timed out waiting for the condition").engine_ends(1);
+        assert_eq!(scene.diagnosis().suspected, []);
+        assert_eq!(scene.diagnosis().unexplained.len(), 2);
     }
 }

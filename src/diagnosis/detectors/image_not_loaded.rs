@@ -138,3 +138,61 @@ fn short(name: &str) -> String {
     let name = name.strip_prefix("docker.io/library/").or_else(|| name.strip_prefix("docker.io/")).unwrap_or(name);
     name.to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::diagnosis::fixture::*;
+
+    const SLUG: &str = "image-not-loaded";
+
+    fn scene(image: &str, loaded: &[&str]) -> Scene {
+        let (deployment, set) = deployment("worker", json!({"image": image, "imagePullPolicy": "Never"}), 0);
+        let mut pod = pod_of(&set, "p", waiting("ErrImageNeverPull", &format!("Container image \"{image}\" {NEVER}")));
+        pod["spec"]["nodeName"] = json!("kind-control-plane");
+        let mut scene = Scene::new();
+        scene.object(json!({"kind": "Node", "metadata": {"name": "kind-control-plane"}, "status": {"images": [{"names": loaded}]}}));
+        scene.engine(9000, "").at(200).object(deployment).object(set).at(500).object(pod);
+        scene
+    }
+
+    fn remedy(scene: &Scene) -> Remedy {
+        scene.diagnosis().causes[0].remedy.clone().expect("a remedy")
+    }
+
+    #[test]
+    fn another_tag_of_it_is_on_the_node() {
+        let scene = scene("worker:dev", &["docker.io/library/worker:1.2", "docker.io/library/worker@sha256:00"]);
+        scene.settles_on(&[(SLUG, "Deployment/worker")]);
+        assert_eq!(remedy(&scene).kind, "use-loaded-image");
+        assert_eq!(remedy(&scene).parameters["loaded"], "worker:1.2");
+    }
+
+    #[test]
+    fn the_same_name_stands_under_another_prefix() {
+        assert_eq!(remedy(&scene("worker:dev", &["localhost/worker:dev", "docker.io/library/other:dev"])).parameters["loaded"], "localhost/worker:dev");
+    }
+
+    #[test]
+    fn nothing_like_it_is_there() {
+        assert_eq!(remedy(&scene("worker:dev", &["docker.io/library/coworker:dev"])).kind, "load-image");
+    }
+
+    #[test]
+    fn names_are_compared_in_full() {
+        assert_eq!(parts("worker"), parts("docker.io/library/worker:latest"));
+        assert_eq!(parts("team/worker:1"), parts("docker.io/team/worker:1"));
+        assert_ne!(parts("localhost/worker:1"), parts("worker:1"));
+        assert_eq!(parts("registry:5000/a/b").0, "registry:5000/a/b");
+    }
+
+    #[test]
+    fn an_image_that_is_still_pulled_is_not_meant() {
+        let (deployment, set) = deployment("worker", json!({"image": "worker:dev"}), 0);
+        let mut scene = Scene::new();
+        scene.object(deployment).object(set.clone()).object(pod_of(&set, "p", waiting("ContainerCreating", "")));
+        scene.never_certain();
+    }
+}

@@ -24,6 +24,8 @@ pub fn add_below(evidence: &Evidence, symptoms: &mut Symptoms, parent: usize, bl
                 parent: Some(parent),
                 settled: true,
             }),
+            // What ended well after all has no pod that is not well.
+            JobState::Complete { .. } => return,
             // A Job that runs has nothing to say that its pods do not say better; a Job without pods has.
             _ if task.pods.is_empty() => return add_without_pods(evidence, symptoms, Some(parent), task.latest, settled),
             _ => parent,
