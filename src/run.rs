@@ -23,7 +23,7 @@ use crate::trial::{Cleanup, Ground, Trial};
 /// What a trial takes of the machine's memory at the most, in bytes; half a dozen small pods and their processes.
 const MEMORY_PER_TRIAL: u64 = 400 << 20;
 /// Trials wait most of the time: so many share a core.
-const TRIALS_PER_CORE: usize = 4;
+const TRIALS_PER_CORE: usize = 3;
 
 /// Everything the runner is told.
 #[derive(Debug, Clone)]

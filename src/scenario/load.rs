@@ -231,7 +231,7 @@ mod tests {
                 "window: 5",
                 ":11:13: `5` is no duration; write it like 90s, 4m or 1m30s",
             ),
-            ("timeout: 20s", "timeout: [20s]", ":10:14: "),
+            ("timeout: 25s", "timeout: [25s]", ":10:14: "),
             (
                 "chart: chart",
                 "chart: chrat",
@@ -243,7 +243,7 @@ mod tests {
                 ":6:11: engines: there is no engine `helm-5`; there are helm-4",
             ),
             (
-                "timeout: 20s",
+                "timeout: 25s",
                 "timeout: 6s",
                 "inequalities: in profile fast, `keycloakStart < timeout` does not hold with a margin of 3s: 4s against 6s",
             ),
