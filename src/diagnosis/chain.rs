@@ -58,7 +58,13 @@ fn join(known: &mut Finding, other: Finding) {
     }
     known.since = known.since.min(other.since);
     let (citations, explains, blames) = (&mut known.citations, &mut known.explains, &mut known.blames);
-    citations.extend(other.citations.into_iter().filter(|new| !citations.contains(new)).collect::<Vec<_>>());
+    citations.extend(
+        other
+            .citations
+            .into_iter()
+            .filter(|new| !citations.contains(new))
+            .collect::<Vec<_>>(),
+    );
     explains.extend(other.explains.into_iter().filter(|new| !explains.contains(new)).collect::<Vec<_>>());
     blames.extend(other.blames.into_iter().filter(|new| !blames.contains(new)).collect::<Vec<_>>());
 }
@@ -116,7 +122,10 @@ impl<'a> Placed<'a> {
         visited.push(index);
         let direct = self.symptom[index].map(|symptom| {
             let path = self.symptoms.path(symptom);
-            (self.symptoms.top(symptom), path.iter().map(|at| self.symptoms.all[*at].link()).collect::<Vec<_>>())
+            (
+                self.symptoms.top(symptom),
+                path.iter().map(|at| self.symptoms.all[*at].link()).collect::<Vec<_>>(),
+            )
         });
         let mut best = direct;
         for upper in (0..self.found.len()).filter(|upper| self.deeper[*upper].contains(&index)) {
@@ -146,7 +155,11 @@ impl<'a> Placed<'a> {
         let mut explained: Vec<usize> = Vec::new();
         for (index, one) in self.found.iter().enumerate() {
             let chain = self.chain(index, &mut Vec::new());
-            let root = self.root(index, &one.finding, chain.as_ref().map(|(_, links)| links.clone()).unwrap_or_default());
+            let root = self.root(
+                index,
+                &one.finding,
+                chain.as_ref().map(|(_, links)| links.clone()).unwrap_or_default(),
+            );
             let Some((top, links)) = chain else {
                 if one.class == Class::Static {
                     diagnosis.advice.push(root);

@@ -80,11 +80,16 @@ fn statement(attempt: &Attempt<'_>, blockers: &[Blocker]) -> String {
                 .until
                 .is_some_and(|until| until.duration_since(blocker.since) + tolerance >= *timeout)
         }) && !words.contains("BackoffLimitExceeded")
-            || ["timed out waiting", "timeout waiting", "context deadline exceeded"].iter().any(|wait| words.contains(wait))
+            || ["timed out waiting", "timeout waiting", "context deadline exceeded"]
+                .iter()
+                .any(|wait| words.contains(wait))
     });
     match (timed_out, what.as_str()) {
         (Some(timeout), "") => format!("{release}: its {operation} timed out after {}", duration(timeout)),
-        (Some(timeout), what) => format!("{release}: its {operation} timed out after {} waiting for {what}", duration(timeout)),
+        (Some(timeout), what) => format!(
+            "{release}: its {operation} timed out after {} waiting for {what}",
+            duration(timeout)
+        ),
         (None, "") => match attempt.words().lines().rev().map(str::trim).find(|line| !line.is_empty()) {
             Some(line) => format!("{release}: its {operation} failed: {}", quoted(line)),
             None => format!("{release}: its {operation} failed"),

@@ -53,9 +53,11 @@ pub fn add_unhealthy(evidence: &Evidence, symptoms: &mut Symptoms) {
     let patient = attempt(evidence).is_some_and(|attempt| attempt.state == State::Running);
     for kind in ["DaemonSet", "Deployment", "StatefulSet"] {
         for workload in relevant(evidence, kind) {
+            if ready(workload) || symptoms.holds(&plain(&workload.reference())) {
+                continue;
+            }
             let pods = pods_behind(evidence, workload);
-            let failing = pods.iter().any(|pod| stuck(pod) || trouble(evidence, pod).is_some());
-            if !ready(workload) && failing && !symptoms.holds(&plain(&workload.reference())) {
+            if pods.iter().any(|pod| stuck(pod) || trouble(evidence, pod).is_some()) {
                 add_workload(evidence, symptoms, None, workload, !patient);
             }
         }
@@ -63,7 +65,10 @@ pub fn add_unhealthy(evidence: &Evidence, symptoms: &mut Symptoms) {
     for task in tasks(evidence) {
         let failed = matches!(task.state(), JobState::Failed { .. });
         let running = matches!(task.state(), JobState::Running);
-        let last = task.pods.last().filter(|pod| running && (stuck(pod) || trouble(evidence, pod).is_some()));
+        let last = task
+            .pods
+            .last()
+            .filter(|pod| running && (stuck(pod) || trouble(evidence, pod).is_some()));
         // Without an engine, a Job that runs in a loop is all that there is to see.
         let looping = running && attempt(evidence).is_none() && task.pods.last().is_some_and(|pod| doing(evidence, pod).is_some());
         if symptoms.holds(&task.reference) || !(failed || last.is_some() || looping) {
@@ -82,7 +87,11 @@ pub fn add_unhealthy(evidence: &Evidence, symptoms: &mut Symptoms) {
             parent: None,
             settled: failed || !patient,
         });
-        if let Some(pod) = task.pods.last().filter(|pod| pod.text("/kind") == "Pod" && !task.reference.same(&plain(&pod.reference()))) {
+        if let Some(pod) = task
+            .pods
+            .last()
+            .filter(|pod| pod.text("/kind") == "Pod" && !task.reference.same(&plain(&pod.reference())))
+        {
             add_pod(evidence, symptoms, parent, pod, failed || !patient);
             if let Some(last) = symptoms.all.last_mut() {
                 last.about.extend(task.pods.iter().rev().skip(1).map(|pod| pod.reference()));
@@ -90,8 +99,11 @@ pub fn add_unhealthy(evidence: &Evidence, symptoms: &mut Symptoms) {
         }
     }
     for pod in relevant(evidence, "Pod") {
-        let bare = controller(evidence, pod) == plain(&pod.reference());
-        if bare && !ready(pod) && trouble(evidence, pod).is_some() && !symptoms.holds(&pod.reference()) {
+        // Most pods are ready, and whose they are takes longer to find out.
+        if ready(pod) || trouble(evidence, pod).is_none() || symptoms.holds(&pod.reference()) {
+            continue;
+        }
+        if controller(evidence, pod) == plain(&pod.reference()) {
             let (statement, since) = says(evidence, pod);
             symptoms.push(Symptom {
                 subject: pod.reference(),
