@@ -236,11 +236,11 @@ impl<'a> Placed<'a> {
     }
 }
 
-/// The deepest symptom that a finding explains and that is not older than it; the first of several.
+/// The deepest symptom that a finding explains and that it can have caused in time; the first of several.
 fn deepest(symptoms: &Symptoms, finding: &Finding) -> Option<usize> {
     let mut best: Option<(usize, usize, usize)> = None;
     for (index, symptom) in symptoms.all.iter().enumerate() {
-        if finding.since > symptom.since + RECEIPT || !finding.explains.iter().any(|object| symptom.concerns(object)) {
+        if finding.since > symptom.by + RECEIPT || !finding.explains.iter().any(|object| symptom.concerns(object)) {
             continue;
         }
         let (top, depth) = (symptoms.top(index), symptoms.depth(index));

@@ -33,6 +33,7 @@ const KINDS: &[&str] = &[
 pub struct Scene {
     begin: Timestamp,
     now: i64,
+    shift: i64,
     entries: Vec<Entry>,
     uids: BTreeMap<String, u32>,
 }
@@ -42,6 +43,7 @@ impl Scene {
         Self {
             begin: "2026-01-02T03:04:05Z".parse().expect("a time"),
             now: 0,
+            shift: 0,
             entries: Vec::new(),
             uids: BTreeMap::new(),
         }
@@ -49,8 +51,15 @@ impl Scene {
 
     /// The moment of what follows.
     pub fn at(&mut self, milliseconds: i64) -> &mut Self {
+        let milliseconds = milliseconds + self.shift;
         assert!(milliseconds >= self.now, "time goes on");
         self.now = milliseconds;
+        self
+    }
+
+    /// Moves all that follows to a later time.
+    pub fn later(&mut self, milliseconds: i64) -> &mut Self {
+        self.shift += milliseconds;
         self
     }
 

@@ -196,6 +196,22 @@ fn confirm(evidence: &Evidence, group: &mut Tries<'_>) {
     }
 }
 
+/// How long a container has to say what it misses before it counts as one that does not say so.
+const SILENT: SignedDuration = SignedDuration::from_secs(3);
+
+/// When a container was started last.
+fn began(pod: &Life, container: &str) -> Timestamp {
+    let status = containers(pod).find(|status| status.name == container);
+    let started = [
+        "/state/running/startedAt",
+        "/state/terminated/startedAt",
+        "/lastState/terminated/startedAt",
+    ]
+    .iter()
+    .find_map(|pointer| status?.status.pointer(pointer)?.as_str()?.parse().ok());
+    started.unwrap_or_else(|| pod.first_seen())
+}
+
 /// A container that does not say what it waits for: of what it was given, what does not resolve or answer.
 fn silent<'a>(evidence: &'a Evidence, task: &Task<'a>, container: &str, declared: &[&Declared]) -> Option<Tries<'a>> {
     let at_work = |pod: &&&Life| {
@@ -214,7 +230,7 @@ fn silent<'a>(evidence: &'a Evidence, task: &Task<'a>, container: &str, declared
     let waits = |text: &str| printed.iter().rev().find(|line| line.line.text == text).is_some_and(no_progress);
     let used = declared.used == Some(true);
     let in_a_loop = most_repeated(printed).is_some_and(|repeated| used || waits(&repeated.text));
-    let quiet = used && printed.iter().all(no_progress);
+    let quiet = used && printed.iter().all(no_progress) && evidence.since(began(newest, container)) >= SILENT;
     if !in_a_loop && !quiet {
         return None;
     }

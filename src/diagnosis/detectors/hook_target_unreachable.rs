@@ -299,6 +299,25 @@ mod tests {
     }
 
     #[test]
+    fn a_container_gets_time_to_say_it_itself() {
+        let (mut scene, job) = begin(&asks(), "post-install");
+        // Somebody else needs the name too, so it was looked up before.
+        for at in [1100, 1200, 1300] {
+            scene.at(at).lookup("login.shop.invalid", Answer::NoSuchName);
+        }
+        scene.at(1500).object(pod_of(&job, "x", running()));
+        loops(
+            &mut scene,
+            "realm-setup-x",
+            "curl: (6) Could not resolve host: login.shop.invalid",
+            3,
+        );
+        let first = scene.settles_on(&[(SLUG, "Job/realm-setup")]);
+        let cited = &scene.diagnoses()[first].causes[0].citations;
+        assert!(cited.iter().any(|citation| citation.text.contains("Could not resolve host")));
+    }
+
+    #[test]
     fn a_declared_name_that_is_not_connected_to_is_innocent() {
         // The public address is only written into a realm; what is waited for is on its way.
         let container = json!({

@@ -200,7 +200,8 @@ mod tests {
 
     fn begin(job: &Value) -> Scene {
         let mut scene = Scene::new();
-        scene.engine(8000, "hookOnly").at(1000);
+        // The resources take their time first.
+        scene.engine(8000, "watcher").later(7000).at(1000);
         let hook = scene.running_hook(job, "post-install");
         scene
             .record("pending-install", vec![hook], vec![])

@@ -134,8 +134,8 @@ fn said(evidence: &Evidence, pod: &Life, name: &str) -> Option<Citation> {
     Some(cite::observed(&pod.reference(), text, Some(mount.first_seen())))
 }
 
-/// How long a watch of Secrets may lag behind one of pods.
-const LAG: SignedDuration = SignedDuration::from_secs(2);
+/// How long the kubelet may take to say so itself, and a watch of Secrets to catch up with one of pods.
+const LAG: SignedDuration = SignedDuration::from_secs(10);
 
 fn finding(evidence: &Evidence, namespace: &str, name: &str, missing: Missing) -> Finding {
     let subject = ObjectRef::new("Secret", Some(namespace), name);

@@ -18,12 +18,17 @@ pub fn add(evidence: &Evidence, symptoms: &mut Symptoms) {
         return;
     }
     let settled = attempt.state == State::Failed;
+    // It timed out when it did, not when it began; while it waits, it does so since it came to the first of these.
+    let waits_since = blockers.iter().map(|blocker| blocker.since).min().unwrap_or(attempt.started_at);
+    let since = attempt.ended_at.unwrap_or(waits_since);
+    let by = attempt.ended_at.unwrap_or(evidence.now);
     let parent = stalled(&attempt).map(|statement| {
         symptoms.push(Symptom {
             subject: attempt.subject(),
             about: Vec::new(),
             statement,
-            since: attempt.started_at,
+            since,
+            by,
             parent: None,
             settled,
         })
@@ -32,7 +37,8 @@ pub fn add(evidence: &Evidence, symptoms: &mut Symptoms) {
         subject: attempt.subject(),
         about: blockers.iter().map(|blocker| blocker.reference.clone()).collect(),
         statement: statement(&attempt, &blockers),
-        since: attempt.started_at,
+        since,
+        by,
         parent,
         settled,
     });

@@ -21,6 +21,7 @@ pub fn add_below(evidence: &Evidence, symptoms: &mut Symptoms, parent: usize, bl
                     reason => format!("Job {} failed: {reason}", reference.name),
                 },
                 since: task.created(),
+                by: evidence.now,
                 parent: Some(parent),
                 settled: true,
             }),
@@ -84,6 +85,7 @@ pub fn add_unhealthy(evidence: &Evidence, symptoms: &mut Symptoms) {
             about: Vec::new(),
             statement,
             since: task.created(),
+            by: evidence.now,
             parent: None,
             settled: failed || !patient,
         });
@@ -110,6 +112,7 @@ pub fn add_unhealthy(evidence: &Evidence, symptoms: &mut Symptoms) {
                 about: Vec::new(),
                 statement,
                 since,
+                by: since,
                 parent: None,
                 settled: !patient,
             });
@@ -138,6 +141,7 @@ fn add_workload(evidence: &Evidence, symptoms: &mut Symptoms, parent: Option<usi
         about: Vec::new(),
         statement: not_ready(workload),
         since: created(workload),
+        by: evidence.now,
         parent,
         settled,
     });
@@ -186,6 +190,7 @@ fn add_without_pods(evidence: &Evidence, symptoms: &mut Symptoms, parent: Option
             None => not_ready(workload),
         },
         since: created(workload),
+        by: evidence.now,
         parent,
         settled,
     });
@@ -204,6 +209,7 @@ fn add_pod(evidence: &Evidence, symptoms: &mut Symptoms, parent: usize, pod: &Li
         about: Vec::new(),
         statement,
         since,
+        by: since,
         parent: Some(parent),
         settled,
     });
