@@ -68,7 +68,9 @@ pub fn is_host(text: &str) -> bool {
         && text.len() <= 253
         && text.starts_with(|c: char| c.is_ascii_alphanumeric())
         && text.ends_with(|c: char| c.is_ascii_alphanumeric() || c == '.')
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'))
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'))
         && !text.contains("..")
         && (text.parse::<IpAddr>().is_ok() || text.bytes().any(|byte| byte.is_ascii_alphabetic()))
 }
@@ -84,7 +86,11 @@ pub fn host_of(target: &str) -> String {
 
 /// Whether this is the container's own machine.
 pub fn is_loopback(host: &str) -> bool {
-    host == "localhost" || host.ends_with(".localhost") || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback() || address.is_unspecified())
+    host == "localhost"
+        || host.ends_with(".localhost")
+        || host
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_loopback() || address.is_unspecified())
 }
 
 /// What a host is, seen from a pod.
@@ -100,8 +106,32 @@ pub enum Place {
 
 /// Endings of names that are never namespaces in practice: a name of two labels that ends so is not `service.namespace`.
 const ZONES: &[&str] = &[
-    "app", "arpa", "biz", "cloud", "com", "corp", "dev", "edu", "example", "gov", "home", "info", "int", "internal", "invalid", "io", "lan",
-    "local", "localdomain", "net", "online", "org", "site", "tech", "test", "xyz",
+    "app",
+    "arpa",
+    "biz",
+    "cloud",
+    "com",
+    "corp",
+    "dev",
+    "edu",
+    "example",
+    "gov",
+    "home",
+    "info",
+    "int",
+    "internal",
+    "invalid",
+    "io",
+    "lan",
+    "local",
+    "localdomain",
+    "net",
+    "online",
+    "org",
+    "site",
+    "tech",
+    "test",
+    "xyz",
 ];
 
 /// What a host means to a pod of this namespace.
@@ -116,7 +146,11 @@ pub fn place(evidence: &Evidence, host: &str, namespace: &str) -> Place {
     };
     if host.parse::<IpAddr>().is_ok() {
         let owner = evidence.all("Service").find(|service| {
-            service.text("/spec/clusterIP") == host || service.list("/spec/clusterIPs").iter().any(|address| address.as_str() == Some(host))
+            service.text("/spec/clusterIP") == host
+                || service
+                    .list("/spec/clusterIPs")
+                    .iter()
+                    .any(|address| address.as_str() == Some(host))
         });
         let pod = || evidence.all("Pod").find(|pod| pod.text("/status/podIP") == host);
         return match (owner, pod()) {
@@ -128,10 +162,15 @@ pub fn place(evidence: &Evidence, host: &str, namespace: &str) -> Place {
     }
     let inner = host.strip_suffix(".cluster.local").unwrap_or(host);
     let labels: Vec<&str> = inner.split('.').collect();
-    if let Some(svc) = labels.iter().position(|label| matches!(*label, "svc" | "pod")).filter(|svc| *svc >= 2) {
+    if let Some(svc) = labels
+        .iter()
+        .position(|label| matches!(*label, "svc" | "pod"))
+        .filter(|svc| *svc >= 2)
+    {
         return service(labels[svc - 2], labels[svc - 1]);
     }
-    let known_namespace = |name: &str| name == namespace || name == evidence.header.namespace || evidence.get("Namespace", "", name).is_some();
+    let known_namespace =
+        |name: &str| name == namespace || name == evidence.header.namespace || evidence.get("Namespace", "", name).is_some();
     let known_service = |name: &str| declared_service(evidence, name).is_some() || evidence.get("Service", namespace, name).is_some();
     match labels.as_slice() {
         [name] => service(name, namespace),
@@ -169,7 +208,10 @@ mod tests {
         let some = |scheme: &str, host: &str, port, path: &str| Some((scheme.to_owned(), host.to_owned(), port, path.to_owned()));
         assert_eq!(parsed("https://auth.x.invalid"), some("https", "auth.x.invalid", None, ""));
         assert_eq!(parsed("http://u:p@kc:8080/realms/a?b"), some("http", "kc", Some(8080), "/realms/a"));
-        assert_eq!(parsed("jdbc:postgresql://db:5432/app"), some("postgresql", "db", Some(5432), "/app"));
+        assert_eq!(
+            parsed("jdbc:postgresql://db:5432/app"),
+            some("postgresql", "db", Some(5432), "/app")
+        );
         assert_eq!(parsed("db"), some("", "db", None, ""));
         assert_eq!(parsed("10.1.2.3:80"), some("", "10.1.2.3", Some(80), ""));
         assert_eq!(parsed("https://auth.${DOMAIN}"), None);

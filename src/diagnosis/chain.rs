@@ -58,7 +58,13 @@ fn join(known: &mut Finding, other: Finding) {
     }
     known.since = known.since.min(other.since);
     let (citations, explains, blames) = (&mut known.citations, &mut known.explains, &mut known.blames);
-    citations.extend(other.citations.into_iter().filter(|new| !citations.contains(new)).collect::<Vec<_>>());
+    citations.extend(
+        other
+            .citations
+            .into_iter()
+            .filter(|new| !citations.contains(new))
+            .collect::<Vec<_>>(),
+    );
     explains.extend(other.explains.into_iter().filter(|new| !explains.contains(new)).collect::<Vec<_>>());
     blames.extend(other.blames.into_iter().filter(|new| !blames.contains(new)).collect::<Vec<_>>());
 }
@@ -116,7 +122,10 @@ impl<'a> Placed<'a> {
         visited.push(index);
         let direct = self.symptom[index].map(|symptom| {
             let path = self.symptoms.path(symptom);
-            (self.symptoms.top(symptom), path.iter().map(|at| self.symptoms.all[*at].link()).collect::<Vec<_>>())
+            (
+                self.symptoms.top(symptom),
+                path.iter().map(|at| self.symptoms.all[*at].link()).collect::<Vec<_>>(),
+            )
         });
         let mut best = direct;
         for upper in (0..self.found.len()).filter(|upper| self.deeper[*upper].contains(&index)) {
@@ -146,7 +155,11 @@ impl<'a> Placed<'a> {
         let mut explained: Vec<usize> = Vec::new();
         for (index, one) in self.found.iter().enumerate() {
             let chain = self.chain(index, &mut Vec::new());
-            let root = self.root(index, &one.finding, chain.as_ref().map(|(_, links)| links.clone()).unwrap_or_default());
+            let root = self.root(
+                index,
+                &one.finding,
+                chain.as_ref().map(|(_, links)| links.clone()).unwrap_or_default(),
+            );
             let Some((top, links)) = chain else {
                 if one.class == Class::Static {
                     diagnosis.advice.push(root);
@@ -223,11 +236,11 @@ impl<'a> Placed<'a> {
     }
 }
 
-/// The deepest symptom that a finding explains and that is not older than it; the first of several.
+/// The deepest symptom that a finding explains and that it can have caused in time; the first of several.
 fn deepest(symptoms: &Symptoms, finding: &Finding) -> Option<usize> {
     let mut best: Option<(usize, usize, usize)> = None;
     for (index, symptom) in symptoms.all.iter().enumerate() {
-        if finding.since > symptom.since + RECEIPT || !finding.explains.iter().any(|object| symptom.concerns(object)) {
+        if finding.since > symptom.by + RECEIPT || !finding.explains.iter().any(|object| symptom.concerns(object)) {
             continue;
         }
         let (top, depth) = (symptoms.top(index), symptoms.depth(index));

@@ -8,22 +8,32 @@ use serde_json::{Value, json};
 
 use super::{Detector, Diagnosis, diagnose, diagnose_with};
 use crate::command::Stream;
-use crate::evidence::{
-    Answer, Change, EngineStart, Entry, Evidence, Fact, Header, Hook, LogLine, ReleaseRecord, Timeline, Vantage,
-};
+use crate::evidence::{Answer, Change, EngineStart, Entry, Evidence, Fact, Header, Hook, LogLine, ReleaseRecord, Timeline, Vantage};
 
 /// The namespace of every scene.
 pub const NAMESPACE: &str = "shop";
 pub const RELEASE: &str = "store";
 
 const KINDS: &[&str] = &[
-    "ConfigMap", "DaemonSet", "Deployment", "EndpointSlice", "Event", "Job", "Node", "Pod", "ReplicaSet", "Secret", "Service", "StatefulSet",
+    "ConfigMap",
+    "DaemonSet",
+    "Deployment",
+    "EndpointSlice",
+    "Event",
+    "Job",
+    "Node",
+    "Pod",
+    "ReplicaSet",
+    "Secret",
+    "Service",
+    "StatefulSet",
 ];
 
 /// What happens, in its order. Times are milliseconds since the beginning.
 pub struct Scene {
     begin: Timestamp,
     now: i64,
+    shift: i64,
     entries: Vec<Entry>,
     uids: BTreeMap<String, u32>,
 }
@@ -33,6 +43,7 @@ impl Scene {
         Self {
             begin: "2026-01-02T03:04:05Z".parse().expect("a time"),
             now: 0,
+            shift: 0,
             entries: Vec::new(),
             uids: BTreeMap::new(),
         }
@@ -40,8 +51,15 @@ impl Scene {
 
     /// The moment of what follows.
     pub fn at(&mut self, milliseconds: i64) -> &mut Self {
+        let milliseconds = milliseconds + self.shift;
         assert!(milliseconds >= self.now, "time goes on");
         self.now = milliseconds;
+        self
+    }
+
+    /// Moves all that follows to a later time.
+    pub fn later(&mut self, milliseconds: i64) -> &mut Self {
+        self.shift += milliseconds;
         self
     }
 
@@ -77,18 +95,26 @@ impl Scene {
     }
 
     fn filled(&self, mut object: Value) -> Value {
-        let uid = self.uid(object["kind"].as_str().unwrap_or_default(), object["metadata"]["name"].as_str().unwrap_or_default());
+        let uid = self.uid(
+            object["kind"].as_str().unwrap_or_default(),
+            object["metadata"]["name"].as_str().unwrap_or_default(),
+        );
         let created = self
             .entries
             .iter()
             .find_map(|entry| match &entry.fact {
-                Fact::Object { object, .. } if object["metadata"]["uid"] == uid.as_str() => object["metadata"]["creationTimestamp"].as_str(),
+                Fact::Object { object, .. } if object["metadata"]["uid"] == uid.as_str() => {
+                    object["metadata"]["creationTimestamp"].as_str()
+                }
                 _ => None,
             })
             .map_or_else(|| self.stamp().to_string(), str::to_owned);
         let owners = object["metadata"]["ownerReferences"].as_array_mut();
         for owner in owners.into_iter().flatten() {
-            let of = self.uid(owner["kind"].as_str().unwrap_or_default(), owner["name"].as_str().unwrap_or_default());
+            let of = self.uid(
+                owner["kind"].as_str().unwrap_or_default(),
+                owner["name"].as_str().unwrap_or_default(),
+            );
             owner["uid"] = json!(of);
         }
         let cluster_wide = matches!(object["kind"].as_str(), Some("Node" | "Namespace"));
@@ -129,7 +155,9 @@ impl Scene {
     }
 
     pub fn engine_ends(&mut self, exit_code: i32) -> &mut Self {
-        self.push(Fact::EngineEnded { exit_code: Some(exit_code) })
+        self.push(Fact::EngineEnded {
+            exit_code: Some(exit_code),
+        })
     }
 
     /// A record of the release with these hooks and this manifest.
@@ -175,13 +203,18 @@ impl Scene {
     }
 
     pub fn log(&mut self, pod: &str, container: &str, text: &str) -> &mut Self {
+        self.log_of(pod, container, 0, text)
+    }
+
+    /// A line that a container prints after this many restarts.
+    pub fn log_of(&mut self, pod: &str, container: &str, restart: u32, text: &str) -> &mut Self {
         let stamp = self.stamp();
         let pod_uid = self.uid("Pod", pod);
         self.push(Fact::Log(LogLine {
             pod: pod.into(),
             pod_uid,
             container: container.into(),
-            restart: 0,
+            restart,
             stamp,
             text: text.into(),
         }))
@@ -249,7 +282,10 @@ impl Scene {
 
     /// Checks that this is the whole diagnosis now, and that once it was right it stayed right. Returns the index of that first moment.
     pub fn settles_on(&self, expected: &[(&str, &str)]) -> usize {
-        let expected: Vec<_> = expected.iter().map(|(slug, subject)| ((*slug).to_owned(), (*subject).to_owned())).collect();
+        let expected: Vec<_> = expected
+            .iter()
+            .map(|(slug, subject)| ((*slug).to_owned(), (*subject).to_owned()))
+            .collect();
         let identities: Vec<_> = self.diagnoses().iter().map(Diagnosis::identity).collect();
         assert_eq!(identities.last(), Some(&expected));
         let first = identities.iter().position(|identity| *identity == expected).unwrap_or(0);

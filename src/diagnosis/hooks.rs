@@ -34,7 +34,9 @@ impl Task<'_> {
 
     /// Since when it is what it is.
     pub fn created(&self) -> Timestamp {
-        self.latest.time("/metadata/creationTimestamp").unwrap_or_else(|| self.latest.first_seen())
+        self.latest
+            .time("/metadata/creationTimestamp")
+            .unwrap_or_else(|| self.latest.first_seen())
     }
 
     /// It and its pods: what does not get ready if it does not end.
@@ -140,10 +142,7 @@ pub fn blockers(evidence: &Evidence, attempt: &Attempt<'_>) -> Vec<Blocker> {
 
 fn hook_blockers(evidence: &Evidence, attempt: &Attempt<'_>) -> Vec<Blocker> {
     let begun = attempt.started_at - SignedDuration::from_secs(2);
-    let mut hooks: Vec<&Hook> = attempt
-        .record
-        .map(|record| record.hooks.iter().collect())
-        .unwrap_or_default();
+    let mut hooks: Vec<&Hook> = attempt.record.map(|record| record.hooks.iter().collect()).unwrap_or_default();
     hooks.sort_by_key(|hook| (hook.weight, hook.name.clone(), hook.kind.clone()));
     let blocker = |hook: &Hook| Blocker {
         reference: ObjectRef::new(hook.kind.clone(), Some(&attempt.namespace), hook.name.clone()),
@@ -151,7 +150,8 @@ fn hook_blockers(evidence: &Evidence, attempt: &Attempt<'_>) -> Vec<Blocker> {
         since: hook.started_at.unwrap_or(attempt.started_at),
         until: hook.completed_at.or(attempt.ended_at),
     };
-    let started = |hook: &&&Hook| hook.started_at.is_some_and(|started| started >= begun) && !hook.events.iter().all(|event| event == "test");
+    let started =
+        |hook: &&&Hook| hook.started_at.is_some_and(|started| started >= begun) && !hook.events.iter().all(|event| event == "test");
     let failed: Vec<_> = hooks
         .iter()
         .filter(started)
@@ -217,11 +217,16 @@ pub fn seen_complete(life: &Life) -> Option<Timestamp> {
     let complete = |object: &Value| {
         let conditions = object.pointer("/status/conditions").and_then(Value::as_array);
         let text = |found: &Value, key: &str| found.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-        conditions.into_iter().flatten().any(|found| {
-            matches!(text(found, "type").as_str(), "Complete" | "SuccessCriteriaMet") && text(found, "status") == "True"
-        }) || object.pointer("/status/phase").and_then(Value::as_str) == Some("Succeeded")
+        conditions
+            .into_iter()
+            .flatten()
+            .any(|found| matches!(text(found, "type").as_str(), "Complete" | "SuccessCriteriaMet") && text(found, "status") == "True")
+            || object.pointer("/status/phase").and_then(Value::as_str) == Some("Succeeded")
     };
-    life.versions.iter().find(|version| complete(&version.object)).map(|version| version.at)
+    life.versions
+        .iter()
+        .find(|version| complete(&version.object))
+        .map(|version| version.at)
 }
 
 fn resource_blockers(evidence: &Evidence, attempt: &Attempt<'_>) -> Vec<Blocker> {

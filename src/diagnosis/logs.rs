@@ -51,15 +51,41 @@ pub fn most_repeated(lines: &[PrintedLine]) -> Option<Repeated> {
 
 /// The last lines that are not blank, oldest first.
 pub fn last(lines: &[PrintedLine], count: usize) -> Vec<&PrintedLine> {
-    let mut last: Vec<_> = lines.iter().rev().filter(|line| !line.line.text.trim().is_empty()).take(count).collect();
+    let mut last: Vec<_> = lines
+        .iter()
+        .rev()
+        .filter(|line| !line.line.text.trim().is_empty())
+        .take(count)
+        .collect();
     last.reverse();
     last
 }
 
 /// Words with which a program ends because of what it complained about, or says that it tries again: no progress.
 const NO_PROGRESS: &[&str] = &[
-    "abort", "back off", "backoff", "error", "exit", "fail", "fatal", "gave up", "giving up", "not available", "not ready", "retry",
-    "retries", "retrying", "sleep", "time out", "timed out", "timeout", "traceback", "unable", "unavailable", "unreachable", "wait",
+    "abort",
+    "back off",
+    "backoff",
+    "error",
+    "exit",
+    "fail",
+    "fatal",
+    "gave up",
+    "giving up",
+    "not available",
+    "not ready",
+    "retry",
+    "retries",
+    "retrying",
+    "sleep",
+    "time out",
+    "timed out",
+    "timeout",
+    "traceback",
+    "unable",
+    "unavailable",
+    "unreachable",
+    "wait",
 ];
 
 /// Whether a line says that somebody waits, fails or tries again.

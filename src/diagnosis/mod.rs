@@ -21,6 +21,7 @@ pub mod references;
 #[cfg(test)]
 mod scenes;
 pub mod services;
+pub mod supply;
 pub mod symptoms;
 pub mod tries;
 

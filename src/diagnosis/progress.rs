@@ -83,8 +83,7 @@ pub fn relevant<'a>(evidence: &'a Evidence, kind: &'a str) -> Vec<&'a Life> {
 pub fn over_before_remedy(evidence: &Evidence, life: &Life) -> bool {
     evidence.remedy_started.is_some_and(|remedy| {
         life.deleted_at.is_some_and(|gone| gone <= remedy)
-            || life.text("/kind") == "Job"
-                && matches!(job_state(life), JobState::Failed { at, .. } if at.is_none_or(|at| at <= remedy))
+            || life.text("/kind") == "Job" && matches!(job_state(life), JobState::Failed { at, .. } if at.is_none_or(|at| at <= remedy))
     })
 }
 

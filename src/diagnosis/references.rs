@@ -35,7 +35,9 @@ pub fn spec_containers(spec: &Value) -> impl Iterator<Item = &Value> {
 
 /// Whether an object's specification (or a ConfigMap's data) mentions a name as a word of its own.
 pub fn mentions(object: &Value, name: &str) -> bool {
-    ["spec", "data"].iter().any(|key| object.get(key).is_some_and(|value| holds_word(value, name)))
+    ["spec", "data"]
+        .iter()
+        .any(|key| object.get(key).is_some_and(|value| holds_word(value, name)))
 }
 
 fn holds_word(value: &Value, name: &str) -> bool {
@@ -51,9 +53,9 @@ fn holds_word(value: &Value, name: &str) -> bool {
 pub fn is_word_of(text: &str, name: &str) -> bool {
     let part_of_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
     !name.is_empty()
-        && text.match_indices(name).any(|(index, _)| {
-            !text[..index].ends_with(part_of_name) && !text[index + name.len()..].starts_with(part_of_name)
-        })
+        && text
+            .match_indices(name)
+            .any(|(index, _)| !text[..index].ends_with(part_of_name) && !text[index + name.len()..].starts_with(part_of_name))
 }
 
 /// An address that a container was given.
@@ -94,7 +96,9 @@ pub fn addresses_of<'a>(spec: &'a Value, config_maps: ConfigMaps<'a>) -> Vec<Dec
             };
             found.push(Declared {
                 container: name.to_owned(),
-                used: used.as_ref().map(|used| used.variables.contains(variable) || used.hosts.contains(&address.host)),
+                used: used
+                    .as_ref()
+                    .map(|used| used.variables.contains(variable) || used.hosts.contains(&address.host)),
                 address,
                 env: Some(variable.clone()),
                 origin: format!("env {variable} of {name}"),
@@ -102,7 +106,10 @@ pub fn addresses_of<'a>(spec: &'a Value, config_maps: ConfigMaps<'a>) -> Vec<Dec
         }
         for written in urls(&expand(&script, &environment)) {
             let Some(address) = Address::parse(&written, false) else { continue };
-            if found.iter().any(|known: &Declared| known.container == name && known.address.host == address.host) {
+            if found
+                .iter()
+                .any(|known: &Declared| known.container == name && known.address.host == address.host)
+            {
                 continue;
             }
             found.push(Declared {
@@ -114,7 +121,9 @@ pub fn addresses_of<'a>(spec: &'a Value, config_maps: ConfigMaps<'a>) -> Vec<Dec
             });
         }
         for host in used.iter().flat_map(|used| &used.bare) {
-            let known = found.iter().any(|known: &Declared| known.container == name && known.address.host == *host);
+            let known = found
+                .iter()
+                .any(|known: &Declared| known.container == name && known.address.host == *host);
             if let Some(address) = Address::parse(host, true).filter(|_| !known) {
                 found.push(Declared {
                     container: name.to_owned(),
@@ -133,9 +142,11 @@ pub fn addresses_of<'a>(spec: &'a Value, config_maps: ConfigMaps<'a>) -> Vec<Dec
 /// Whether a variable's name says that its value is a host rather than any other word.
 fn names_a_host(variable: &str) -> bool {
     let upper = variable.to_uppercase();
-    ["HOST", "HOSTNAME", "ADDR", "ADDRESS", "SERVER", "ENDPOINT", "BROKER", "BROKERS", "URL", "URI"]
-        .iter()
-        .any(|word| upper.split('_').next_back() == Some(word) || upper.ends_with(&format!("_{word}")) || upper == *word)
+    [
+        "HOST", "HOSTNAME", "ADDR", "ADDRESS", "SERVER", "ENDPOINT", "BROKER", "BROKERS", "URL", "URI",
+    ]
+    .iter()
+    .any(|word| upper.split('_').next_back() == Some(word) || upper.ends_with(&format!("_{word}")) || upper == *word)
         || upper == "PGHOST"
 }
 
@@ -174,9 +185,16 @@ fn script<'a>(spec: &'a Value, container: &'a Value, config_maps: ConfigMaps<'a>
         script.extend(list(container, key).iter().filter_map(Value::as_str));
     }
     for mount in list(container, "volumeMounts") {
-        let volume = list(spec, "volumes").iter().find(|volume| text(volume, "/name") == text(mount, "/name"));
+        let volume = list(spec, "volumes")
+            .iter()
+            .find(|volume| text(volume, "/name") == text(mount, "/name"));
         let map = volume.and_then(|volume| config_maps(text(volume, "/configMap/name")));
-        for content in map.and_then(|map| map.get("data")?.as_object()).into_iter().flatten().filter_map(|(_, value)| value.as_str()) {
+        for content in map
+            .and_then(|map| map.get("data")?.as_object())
+            .into_iter()
+            .flatten()
+            .filter_map(|(_, value)| value.as_str())
+        {
             if content.starts_with("#!") || content.contains("curl") || content.contains("wget") {
                 script.push(content);
             }
@@ -189,7 +207,9 @@ static VARIABLE: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"\$(?:\{
 
 /// Puts in the variables whose values are known, with the shell's defaults for those that are not.
 fn expand(script: &str, environment: &BTreeMap<String, String>) -> String {
-    let Some(variable) = VARIABLE.as_ref() else { return script.to_owned() };
+    let Some(variable) = VARIABLE.as_ref() else {
+        return script.to_owned();
+    };
     if !script.contains('$') {
         return script.to_owned();
     }
@@ -206,7 +226,9 @@ fn expand(script: &str, environment: &BTreeMap<String, String>) -> String {
 static URL: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r#"[a-z][a-z0-9+]*://[^\s"'`<>|;,)\\]+"#).ok());
 
 fn urls(text: &str) -> BTreeSet<String> {
-    URL.as_ref().map_or_else(BTreeSet::new, |url| url.find_iter(text).map(|found| found.as_str().to_owned()).collect())
+    URL.as_ref().map_or_else(BTreeSet::new, |url| {
+        url.find_iter(text).map(|found| found.as_str().to_owned()).collect()
+    })
 }
 
 /// What a script connects to.
@@ -262,10 +284,21 @@ impl Used {
             }
         }
         let expanded = expand(&used, environment);
-        let hosts = urls(&expanded).iter().filter_map(|url| Address::parse(url, false)).map(|address| address.host).collect();
+        let hosts = urls(&expanded)
+            .iter()
+            .filter_map(|url| Address::parse(url, false))
+            .map(|address| address.host)
+            .collect();
         let bare = bare
             .captures_iter(&expanded)
-            .filter_map(|found| found.iter().skip(1).flatten().next().map(|host| host.as_str().trim_matches(['"', '\'']).to_lowercase()))
+            .filter_map(|found| {
+                found
+                    .iter()
+                    .skip(1)
+                    .flatten()
+                    .next()
+                    .map(|host| host.as_str().trim_matches(['"', '\'']).to_lowercase())
+            })
             .filter(|host| super::address::is_host(host))
             .collect();
         Some(Self { variables, hosts, bare })
@@ -313,7 +346,10 @@ pub fn secrets(spec: &Value) -> Vec<SecretReference> {
         let origin = format!("volume {}", text(volume, "/name"));
         let projected = volume.get("projected").map_or(&[][..], |projected| list(projected, "sources"));
         let whole = volume.get("secret").map(|secret| (text(secret, "/secretName"), secret));
-        let parts = projected.iter().filter_map(|source| source.get("secret")).map(|secret| (text(secret, "/name"), secret));
+        let parts = projected
+            .iter()
+            .filter_map(|source| source.get("secret"))
+            .map(|secret| (text(secret, "/name"), secret));
         for (name, secret) in whole.into_iter().chain(parts).filter(|(_, secret)| needed(secret)) {
             let keys: Vec<&str> = list(secret, "items").iter().map(|item| text(item, "/key")).collect();
             if keys.is_empty() {
@@ -334,7 +370,10 @@ mod tests {
     use super::*;
 
     fn hosts(spec: &Value) -> Vec<(String, Option<bool>)> {
-        addresses_of(spec, &|_| None).into_iter().map(|declared| (declared.address.host, declared.used)).collect()
+        addresses_of(spec, &|_| None)
+            .into_iter()
+            .map(|declared| (declared.address.host, declared.used))
+            .collect()
     }
 
     #[test]
@@ -344,7 +383,10 @@ mod tests {
             "command": ["sh", "-c", "KC=\"${SERVER_URL}\"\n# curl $PUBLIC_URL\nuntil curl -sf \"$KC/health\" >/dev/null; do\n echo waiting; sleep 1; done"],
             "env": [{"name": "SERVER_URL", "value": "https://a.example"}, {"name": "PUBLIC_URL", "value": "https://b.example"}],
         }]});
-        assert_eq!(hosts(&spec), [("b.example".to_owned(), Some(false)), ("a.example".to_owned(), Some(true))]);
+        assert_eq!(
+            hosts(&spec),
+            [("b.example".to_owned(), Some(false)), ("a.example".to_owned(), Some(true))]
+        );
     }
 
     #[test]
@@ -360,7 +402,10 @@ mod tests {
         let spec = json!({"containers": [{
             "name": "c", "args": ["curl https://auth.${DOMAIN}/x; nc -z -w 2 queue 5672"], "env": [{"name": "DOMAIN", "value": "x.invalid"}],
         }]});
-        assert_eq!(hosts(&spec), [("auth.x.invalid".to_owned(), Some(true)), ("queue".to_owned(), Some(true))]);
+        assert_eq!(
+            hosts(&spec),
+            [("auth.x.invalid".to_owned(), Some(true)), ("queue".to_owned(), Some(true))]
+        );
     }
 
     #[test]

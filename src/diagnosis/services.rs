@@ -24,7 +24,10 @@ pub enum Backing {
 /// Whether the labels of an object hold everything that a selector asks for.
 fn selects(selector: &Value, labels: Option<&Value>) -> bool {
     selector.as_object().is_some_and(|selector| {
-        !selector.is_empty() && selector.iter().all(|(key, value)| labels.and_then(|labels| labels.get(key)) == Some(value))
+        !selector.is_empty()
+            && selector
+                .iter()
+                .all(|(key, value)| labels.and_then(|labels| labels.get(key)) == Some(value))
     })
 }
 
@@ -59,13 +62,16 @@ pub fn backing(evidence: &Evidence, service: &Life) -> Backing {
     if let Some(pod) = pods.first() {
         return Backing::Coming(format!("pod {} behind it is on its way", pod.name()));
     }
-    let coming = ["Deployment", "StatefulSet", "DaemonSet"].iter().flat_map(|kind| evidence.all(kind)).find(|workload| {
-        !ready(workload)
-            && service
-                .object()
-                .pointer("/spec/selector")
-                .is_some_and(|selector| selects(selector, workload.object().pointer("/spec/template/metadata/labels")))
-    });
+    let coming = ["Deployment", "StatefulSet", "DaemonSet"]
+        .iter()
+        .flat_map(|kind| evidence.all(kind))
+        .find(|workload| {
+            !ready(workload)
+                && service
+                    .object()
+                    .pointer("/spec/selector")
+                    .is_some_and(|selector| selects(selector, workload.object().pointer("/spec/template/metadata/labels")))
+        });
     match coming {
         Some(workload) => Backing::Coming(format!("{} behind it is on its way", workload.reference())),
         None => Backing::Empty,
@@ -81,21 +87,58 @@ fn has_ready_endpoint(evidence: &Evidence, service: &Life) -> bool {
         .flat_map(|slice| slice.list("/endpoints"))
         .any(|endpoint| endpoint.pointer("/conditions/ready").and_then(Value::as_bool) != Some(false));
     sliced
-        || evidence
-            .get("Endpoints", namespace, service.name())
-            .is_some_and(|endpoints| {
-                endpoints
-                    .list("/subsets")
-                    .iter()
-                    .any(|subset| subset.get("addresses").and_then(Value::as_array).is_some_and(|found| !found.is_empty()))
+        || evidence.get("Endpoints", namespace, service.name()).is_some_and(|endpoints| {
+            endpoints.list("/subsets").iter().any(|subset| {
+                subset
+                    .get("addresses")
+                    .and_then(Value::as_array)
+                    .is_some_and(|found| !found.is_empty())
             })
+        })
 }
 
 /// Words in names that say nothing about which service is meant.
 const GENERIC: &[&str] = &[
-    "addr", "address", "api", "app", "base", "cluster", "com", "config", "configure", "default", "endpoint", "example", "external", "headless", "host",
-    "hostname", "http", "https", "init", "internal", "invalid", "io", "job", "local", "migrate", "migration", "net", "org", "port", "public", "server",
-    "service", "setup", "svc", "test", "tls", "uri", "url", "wait", "www",
+    "addr",
+    "address",
+    "api",
+    "app",
+    "base",
+    "cluster",
+    "com",
+    "config",
+    "configure",
+    "default",
+    "endpoint",
+    "example",
+    "external",
+    "headless",
+    "host",
+    "hostname",
+    "http",
+    "https",
+    "init",
+    "internal",
+    "invalid",
+    "io",
+    "job",
+    "local",
+    "migrate",
+    "migration",
+    "net",
+    "org",
+    "port",
+    "public",
+    "server",
+    "service",
+    "setup",
+    "svc",
+    "test",
+    "tls",
+    "uri",
+    "url",
+    "wait",
+    "www",
 ];
 
 /// The words of a name.
@@ -123,19 +166,24 @@ pub fn in_cluster_address(evidence: &Evidence, wanted: &Wanted<'_>) -> Option<St
     let mut scored: Vec<(i64, &Life)> = evidence
         .all("Service")
         .filter(|service| service.text("/metadata/namespace") == wanted.namespace && service.text("/spec/type") != "ExternalName")
-        .filter(|service| backing(evidence, service) == Backing::Ready)
         .filter_map(|service| {
-            let own: Vec<String> = words(service.name()).into_iter().filter(|word| !ignored.contains(word)).collect();
+            let all = words(service.name());
+            let mut own: Vec<&String> = all.iter().filter(|word| !ignored.contains(*word)).collect();
+            // A Service that is called like the release is not told apart by its other words.
+            if own.is_empty() {
+                own.extend(&all);
+            }
             let weight = |index: usize| 10 * i64::try_from(hints.len() - index).unwrap_or(1);
             let matched: i64 = own
                 .iter()
-                .filter_map(|word| hints.iter().position(|hint| hint.contains(word)))
+                .filter_map(|word| hints.iter().position(|hint| hint.contains(*word)))
                 .map(weight)
                 .sum();
-            let unmatched = own.iter().filter(|word| !hints.iter().any(|hint| hint.contains(*word))).count();
+            let unmatched = own.iter().filter(|word| !hints.iter().any(|hint| hint.contains(**word))).count();
             let headless = i64::from(service.text("/spec/clusterIP") == "None" || service.name().ends_with("headless"));
             (matched > 0).then(|| (matched - i64::try_from(unmatched).unwrap_or(0) * 3 - headless, service))
         })
+        .filter(|(_, service)| backing(evidence, service) == Backing::Ready)
         .collect();
     scored.sort_by_key(|(score, service)| (-score, service.name().to_owned()));
     match scored.as_slice() {

@@ -8,8 +8,8 @@ use super::logs::{gone_on, lines, most_repeated, no_progress};
 use super::progress::{JobState, containers};
 use super::references::{Declared, declared_addresses};
 use super::services::{Backing, backing};
-use crate::evidence::{Answer, Evidence, Look, ObjectRef, PrintedLine, Vantage};
 use crate::evidence::wording::Complaint;
+use crate::evidence::{Answer, Evidence, Life, Look, PrintedLine, Vantage};
 
 /// Why an address was not reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub struct Tries<'a> {
     pub first: Timestamp,
     pub last: Timestamp,
     /// The last line that complains, with its pod.
-    pub line: Option<(ObjectRef, &'a PrintedLine)>,
+    pub line: Option<(&'a Life, &'a PrintedLine)>,
     /// The resolver may only have been busy.
     pub transient: bool,
     /// Whether it is sure that this is what the container waits for.
@@ -50,14 +50,20 @@ pub fn tries<'a>(evidence: &'a Evidence, task: &Task<'a>) -> Vec<Tries<'a>> {
     }
     let mut names: Vec<&str> = Vec::new();
     for pod in &task.pods {
-        for name in containers(pod).map(|container| container.name).chain(evidence.logs_of(pod.uid()).map(|(name, _)| name)) {
+        for name in containers(pod)
+            .map(|container| container.name)
+            .chain(evidence.logs_of(pod.uid()).map(|(name, _)| name))
+        {
             if !names.contains(&name) {
                 names.push(name);
             }
         }
     }
     let declared = declared_addresses(evidence, task.latest);
-    names.into_iter().filter_map(|name| of_container(evidence, task, name, &declared)).collect()
+    names
+        .into_iter()
+        .filter_map(|name| of_container(evidence, task, name, &declared))
+        .collect()
 }
 
 fn of_container<'a>(evidence: &'a Evidence, task: &Task<'a>, container: &str, declared: &[Declared]) -> Option<Tries<'a>> {
@@ -67,18 +73,25 @@ fn of_container<'a>(evidence: &'a Evidence, task: &Task<'a>, container: &str, de
         return None;
     }
     let declared: Vec<&Declared> = declared.iter().filter(|declared| declared.container == container).collect();
-    let printed: Vec<(ObjectRef, &PrintedLine)> = task
+    let printed: Vec<(&'a Life, &'a PrintedLine)> = task
         .pods
         .iter()
-        .flat_map(|pod| lines(evidence, pod.uid(), container).iter().map(|line| (pod.reference(), line)))
+        .flat_map(|pod| lines(evidence, pod.uid(), container).iter().map(|line| (*pod, line)))
         .collect();
     let all: Vec<&PrintedLine> = printed.iter().map(|(_, line)| *line).collect();
+    let Some(last) = all.iter().rposition(|line| line.complaint.is_some()) else {
+        return silent(evidence, task, container, &declared);
+    };
+    // Where the container has gone on since, earlier complaints are settled.
+    if gone_on(&all, last) {
+        return None;
+    }
     let mut groups: Vec<Tries<'a>> = Vec::new();
-    let mut complained = false;
-    for (index, (pod, line)) in printed.iter().enumerate() {
+    for (pod, line) in &printed {
         let Some(complaint) = &line.complaint else { continue };
-        complained = true;
-        let Some((host, target, miss)) = aim(complaint, &declared) else { continue };
+        let Some((host, target, miss)) = aim(complaint, &declared) else {
+            continue;
+        };
         let transient = line.line.text.contains("emporary failure") || line.line.text.contains("EAI_AGAIN");
         let stamp = line.line.stamp;
         match groups.iter_mut().find(|group| group.host == host) {
@@ -87,32 +100,28 @@ fn of_container<'a>(evidence: &'a Evidence, task: &Task<'a>, container: &str, de
                     group.times += 1;
                 }
                 group.last = stamp;
-                group.line = Some((pod.clone(), line));
+                group.line = Some((*pod, *line));
                 group.miss = miss;
                 group.target = target;
                 group.transient &= transient;
             }
             None => groups.push(Tries {
                 container: container.to_owned(),
-                declared: declared.iter().find(|declared| declared.address.host == host).map(|declared| (*declared).clone()),
+                declared: declared
+                    .iter()
+                    .find(|declared| declared.address.host == host)
+                    .map(|declared| (*declared).clone()),
                 host,
                 target,
                 miss,
                 times: 1,
                 first: stamp,
                 last: stamp,
-                line: Some((pod.clone(), line)),
+                line: Some((*pod, *line)),
                 transient,
                 sure: true,
             }),
         }
-        // Where the container has gone on since, earlier complaints are settled.
-        if index + 1 < all.len() && gone_on(&all[..], index) && !all[index + 1..].iter().any(|later| later.complaint.is_some()) {
-            return None;
-        }
-    }
-    if !complained {
-        return silent(evidence, task, container, &declared, &all);
     }
     let latest = groups.iter().map(|group| group.last).max()?;
     // Of several hosts, one that was reached in the end is not complained about any more.
@@ -148,7 +157,10 @@ fn aim(complaint: &Complaint, declared: &[&Declared]) -> Option<(String, String,
 }
 
 fn only<'a>(declared: &[&'a Declared]) -> Option<&'a Address> {
-    let mut used = declared.iter().filter(|declared| declared.used != Some(false)).map(|declared| &declared.address);
+    let mut used = declared
+        .iter()
+        .filter(|declared| declared.used != Some(false))
+        .map(|declared| &declared.address);
     let first = used.next()?;
     used.all(|other| other.host == first.host).then_some(first)
 }
@@ -177,30 +189,49 @@ fn refuted(evidence: &Evidence, group: &Tries<'_>) -> bool {
 
 /// Counts lookups that agree as tries of their own.
 fn confirm(evidence: &Evidence, group: &mut Tries<'_>) {
-    if let Some(look) = looked_up(evidence, &group.host).filter(|look| look.answer == Answer::NoSuchName && group.miss == Miss::Unresolved) {
+    if let Some(look) = looked_up(evidence, &group.host).filter(|look| look.answer == Answer::NoSuchName && group.miss == Miss::Unresolved)
+    {
         group.times += look.times as usize;
         group.transient = false;
     }
 }
 
+/// How long a container has to say what it misses before it counts as one that does not say so.
+const SILENT: SignedDuration = SignedDuration::from_secs(3);
+
+/// When a container was started last.
+fn began(pod: &Life, container: &str) -> Timestamp {
+    let status = containers(pod).find(|status| status.name == container);
+    let started = [
+        "/state/running/startedAt",
+        "/state/terminated/startedAt",
+        "/lastState/terminated/startedAt",
+    ]
+    .iter()
+    .find_map(|pointer| status?.status.pointer(pointer)?.as_str()?.parse().ok());
+    started.unwrap_or_else(|| pod.first_seen())
+}
+
 /// A container that does not say what it waits for: of what it was given, what does not resolve or answer.
-fn silent<'a>(evidence: &'a Evidence, task: &Task<'a>, container: &str, declared: &[&Declared], all: &[&PrintedLine]) -> Option<Tries<'a>> {
-    let newest = task.pods.last()?;
-    let status = containers(newest).find(|status| status.name == container)?;
-    let failed = status.exit_code().is_some_and(|code| code != 0);
-    if !status.running() && !failed {
-        return None;
-    }
-    let candidates: Vec<&&Declared> = declared.iter().filter(|declared| declared.used != Some(false)).collect();
-    let (missed, declared) = candidates.iter().find_map(|declared| Some((missed(evidence, &declared.address.host)?, **declared)))?;
-    let repeated = most_repeated(lines(evidence, newest.uid(), container));
-    let waits = |text: &str| all.iter().rev().find(|line| line.line.text == text).is_some_and(|line| no_progress(line));
-    let in_a_loop = match &repeated {
-        Some(repeated) => waits(&repeated.text) || declared.used == Some(true),
-        None => false,
+fn silent<'a>(evidence: &'a Evidence, task: &Task<'a>, container: &str, declared: &[&Declared]) -> Option<Tries<'a>> {
+    let at_work = |pod: &&&Life| {
+        let status = containers(pod).find(|status| status.name == container);
+        status.is_some_and(|status| status.running() || status.exit_code().is_some_and(|code| code != 0))
     };
-    let quiet = all.iter().all(|line| no_progress(line)) && declared.used == Some(true);
-    if !in_a_loop && !quiet && !failed {
+    let newest = task.pods.iter().rev().find(at_work)?;
+    let candidates: Vec<&&Declared> = declared.iter().filter(|declared| declared.used != Some(false)).collect();
+    let (missed, declared) = candidates
+        .iter()
+        .find_map(|declared| Some((missed(evidence, &declared.address.host)?, **declared)))?;
+    // What one start after another prints is no loop of the container's own.
+    let printed = lines(evidence, newest.uid(), container);
+    let restart = printed.last().map_or(0, |line| line.line.restart);
+    let printed = &printed[printed.partition_point(|line| line.line.restart < restart)..];
+    let waits = |text: &str| printed.iter().rev().find(|line| line.line.text == text).is_some_and(no_progress);
+    let used = declared.used == Some(true);
+    let in_a_loop = most_repeated(printed).is_some_and(|repeated| used || waits(&repeated.text));
+    let quiet = used && printed.iter().all(no_progress) && evidence.since(began(newest, container)) >= SILENT;
+    if !in_a_loop && !quiet {
         return None;
     }
     let others_answer = candidates
@@ -219,7 +250,7 @@ fn silent<'a>(evidence: &'a Evidence, task: &Task<'a>, container: &str, declared
         last: look.at,
         line: None,
         transient: !matches!(look.answer, Answer::NoSuchName),
-        sure: others_answer && (in_a_loop || declared.used == Some(true)),
+        sure: others_answer,
         declared: Some(declared.clone()),
     })
 }

@@ -35,31 +35,40 @@ pub const DETECTOR: Detector = Detector {
 fn detect(evidence: &Evidence) -> Vec<Finding> {
     let mut findings: Vec<Finding> = relevant(evidence, "Pod")
         .into_iter()
-        .filter(|pod| !pod.list("/metadata/ownerReferences").iter().any(|owner| text(owner, "/kind") == "Job"))
+        .filter(|pod| {
+            !pod.list("/metadata/ownerReferences")
+                .iter()
+                .any(|owner| text(owner, "/kind") == "Job")
+        })
         .filter_map(|pod| of_pod(evidence, pod))
         .collect();
-    findings.extend(tasks(evidence).iter().filter(|task| task.reference.kind == "Job").filter_map(|task| {
-        let failed = matches!(job_state(task.latest), JobState::Failed { .. });
-        if matches!(job_state(task.latest), JobState::Complete { .. }) {
-            return None;
-        }
-        let crashed = task.pods.iter().filter(|pod| crash(pod).is_some()).count();
-        let pod = task.pods.iter().rev().find(|pod| crash(pod).is_some())?;
-        let container = crash(pod)?;
-        // One end may be the first of few; a second one says that it is the rule.
-        if !failed && crashed < 2 && container.restarts() < 1 && !engine_gave_up(evidence) {
-            return None;
-        }
-        let (certainty, why) = match job_state(task.latest) {
-            JobState::Failed { reason, .. } => (Certainty::Certain, format!("the Job has failed for good: {reason}")),
-            _ if engine_gave_up(evidence) => (Certainty::Certain, "the engine has given up".to_owned()),
-            _ => (Certainty::Suspected, "the Job may still try again".to_owned()),
-        };
-        let mut finding = finding(evidence, pod, &container, task.reference.clone(), certainty, why);
-        finding.explains = task.explains();
-        finding.since = task.created();
-        Some(finding)
-    }));
+    findings.extend(
+        tasks(evidence)
+            .iter()
+            .filter(|task| task.reference.kind == "Job")
+            .filter_map(|task| {
+                let failed = matches!(job_state(task.latest), JobState::Failed { .. });
+                if matches!(job_state(task.latest), JobState::Complete { .. }) {
+                    return None;
+                }
+                let crashed = task.pods.iter().filter(|pod| crash(pod).is_some()).count();
+                let pod = task.pods.iter().rev().find(|pod| crash(pod).is_some())?;
+                let container = crash(pod)?;
+                // One end may be the first of few; a second one says that it is the rule.
+                if !failed && crashed < 2 && container.restarts() < 1 && !engine_gave_up(evidence) {
+                    return None;
+                }
+                let (certainty, why) = match job_state(task.latest) {
+                    JobState::Failed { reason, .. } => (Certainty::Certain, format!("the Job has failed for good: {reason}")),
+                    _ if engine_gave_up(evidence) => (Certainty::Certain, "the engine has given up".to_owned()),
+                    _ => (Certainty::Suspected, "the Job may still try again".to_owned()),
+                };
+                let mut finding = finding(evidence, pod, &container, task.reference.clone(), certainty, why);
+                finding.explains = task.explains();
+                finding.since = task.created();
+                Some(finding)
+            }),
+    );
     findings
 }
 
@@ -76,7 +85,8 @@ fn of_pod(evidence: &Evidence, pod: &Life) -> Option<Finding> {
     }
     let restarts = container.restarts();
     let in_loop = container.waiting() == "CrashLoopBackOff" || restarts >= 2;
-    if !in_loop && !(engine_gave_up(evidence) && restarts >= 1) {
+    let gave_up = engine_gave_up(evidence);
+    if !in_loop && (!gave_up || restarts == 0) {
         return None;
     }
     let top = controller(evidence, pod);
@@ -95,20 +105,33 @@ fn of_pod(evidence: &Evidence, pod: &Life) -> Option<Finding> {
 fn finding(evidence: &Evidence, pod: &Life, container: &Container<'_>, subject: ObjectRef, certainty: Certainty, why: String) -> Finding {
     let code = container.exit_code().unwrap_or_default();
     let ended = container.ended();
-    let reason = ended.map(|ended| text(ended, "/reason")).filter(|reason| !matches!(*reason, "" | "Error"));
+    let reason = ended
+        .map(|ended| text(ended, "/reason"))
+        .filter(|reason| !matches!(*reason, "" | "Error"));
     let reason = reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
     let at = ended.and_then(|ended| text(ended, "/finishedAt").parse().ok());
-    let status = format!("container {} terminated: exit code {code}{reason}, {} restarts", container.name, container.restarts());
+    let status = format!(
+        "container {} terminated: exit code {code}{reason}, {} restarts",
+        container.name,
+        container.restarts()
+    );
     let mut citations = vec![cite::observed(&pod.reference(), status, at)];
     if container.waiting() == "CrashLoopBackOff" {
-        let text = format!("container {} waits: CrashLoopBackOff: {}", container.name, container.waiting_message());
+        let text = format!(
+            "container {} waits: CrashLoopBackOff: {}",
+            container.name,
+            container.waiting_message()
+        );
         citations.push(cite::observed(&pod.reference(), text, None));
     }
     let printed = lines(evidence, pod.uid(), container.name);
     citations.extend(last(printed, 3).into_iter().map(|line| cite::printed(&pod.reference(), line)));
-    let remedy = Remedy::new("fix-container", format!("mend what container {} exits with {code} for", container.name))
-        .with("container", container.name)
-        .with("exit_code", code.to_string());
+    let remedy = Remedy::new(
+        "fix-container",
+        format!("mend what container {} exits with {code} for", container.name),
+    )
+    .with("container", container.name)
+    .with("exit_code", code.to_string());
     Finding {
         slug: DETECTOR.slug,
         statement: format!("container {} exits with {code}{reason} again and again", container.name),
@@ -132,16 +155,28 @@ mod tests {
     const SLUG: &str = "crash-loop";
 
     fn crashing(set: &Value, times: u32) -> Value {
-        restarted(pod_of(set, "p", waiting("CrashLoopBackOff", "back-off 10s restarting failed container")), times, 137)
+        restarted(
+            pod_of(set, "p", waiting("CrashLoopBackOff", "back-off 10s restarting failed container")),
+            times,
+            137,
+        )
     }
 
     #[test]
     fn a_deployment_that_crashes_is_certain_when_the_engine_gives_up() {
         let (deployment, set) = deployment("search", json!({"image": "search:1"}), 0);
         let mut scene = Scene::new();
-        scene.engine(20_000, "watcher").at(100).record("pending-install", vec![], vec![deployment.clone()]).object(deployment).object(set.clone());
+        scene
+            .engine(20_000, "watcher")
+            .at(100)
+            .record("pending-install", vec![], vec![deployment.clone()])
+            .object(deployment)
+            .object(set.clone());
         for (times, at) in [(1, 2000), (2, 6000), (3, 15_000)] {
-            scene.at(at).object(pod_of(&set, "p", running())).log("search-7f9c-p", "search", "cannot read index");
+            scene
+                .at(at)
+                .object(pod_of(&set, "p", running()))
+                .log("search-7f9c-p", "search", "cannot read index");
             scene.at(at + 500).object(crashing(&set, times));
         }
         scene.never_certain();
@@ -149,7 +184,10 @@ mod tests {
         scene.settles_on(&[(SLUG, "Deployment/search")]);
         let cause = &scene.diagnosis().causes[0];
         assert!(cause.citations.iter().any(|citation| citation.text == "\"cannot read index\""));
-        assert_eq!(cause.remedy.as_ref().map(|remedy| remedy.parameters["exit_code"].as_str()), Some("137"));
+        assert_eq!(
+            cause.remedy.as_ref().map(|remedy| remedy.parameters["exit_code"].as_str()),
+            Some("137")
+        );
     }
 
     #[test]
@@ -173,7 +211,10 @@ mod tests {
         scene.engine(20_000, "").at(100).object(deployment_).object(set.clone());
         scene.at(1000).object(crashing(&set, 1)).at(3000).object(crashing(&set, 2));
         scene.at(9000).object(as_ready(restarted(pod_of(&set, "p", running()), 2, 1)));
-        scene.object(deployment("search", json!({"image": "search:1"}), 1).0).at(9500).engine_ends(0);
+        scene
+            .object(deployment("search", json!({"image": "search:1"}), 1).0)
+            .at(9500)
+            .engine_ends(0);
         scene.never_certain();
         assert_eq!(scene.diagnosis().suspected, []);
     }

@@ -20,17 +20,15 @@
 //!
 //! `use-in-cluster-url`: this Job alone gets the address of the Service inside the cluster.
 
-use crate::diagnosis::address::{Place, declared_service, place};
-use crate::diagnosis::attempt::{attempt, engine_gave_up, engine_is_patient};
+use crate::diagnosis::attempt::attempt;
 use crate::diagnosis::cite;
 use crate::diagnosis::hooks::{Task, tasks};
 use crate::diagnosis::logs::{lines, most_repeated, quoted};
-use crate::diagnosis::progress::{JobState, ready, relevant};
-use crate::diagnosis::references::mentions;
-use crate::diagnosis::services::{Backing, Wanted, backing, in_cluster_address};
+use crate::diagnosis::services::{Wanted, in_cluster_address};
+use crate::diagnosis::supply::judge;
 use crate::diagnosis::tries::{Miss, Tries, asked, looked_up, tries};
-use crate::diagnosis::{Certainty, Citation, Class, Detector, Finding};
-use crate::evidence::{Answer, Evidence, ObjectRef, Vantage};
+use crate::diagnosis::{Citation, Class, Detector, Finding};
+use crate::evidence::{Answer, Evidence, Vantage};
 use crate::remedy::Remedy;
 
 pub const DETECTOR: Detector = Detector {
@@ -70,6 +68,7 @@ fn finding(evidence: &Evidence, task: &Task<'_>, tries: &Tries<'_>) -> Option<Fi
 fn statement(tries: &Tries<'_>) -> String {
     match &tries.miss {
         Miss::Unresolved => format!("{} does not resolve inside the cluster", tries.host),
+        Miss::Unreachable { reason } if reason.starts_with("no ") => format!("{} does not answer inside the cluster", tries.target),
         Miss::Unreachable { reason } => {
             let mut letters = reason.chars();
             let reason: String = letters.next().into_iter().flat_map(char::to_uppercase).chain(letters).collect();
@@ -78,149 +77,13 @@ fn statement(tries: &Tries<'_>) -> String {
     }
 }
 
-struct Verdict {
-    certainty: Certainty,
-    why: String,
-    blames: Vec<ObjectRef>,
-}
-
-impl Verdict {
-    fn certain(why: impl Into<String>) -> Self {
-        Self {
-            certainty: Certainty::Certain,
-            why: why.into(),
-            blames: Vec::new(),
-        }
-    }
-
-    fn suspected(why: impl Into<String>) -> Self {
-        Self {
-            certainty: Certainty::Suspected,
-            ..Self::certain(why)
-        }
-    }
-
-    fn blaming(self, blames: Vec<ObjectRef>) -> Self {
-        Self { blames, ..self }
-    }
-}
-
-fn judge(evidence: &Evidence, task: &Task<'_>, tries: &Tries<'_>) -> Option<Verdict> {
-    let namespace = task.latest.text("/metadata/namespace");
-    let over = engine_gave_up(evidence) || matches!(task.state(), JobState::Failed { .. });
-    match place_of(evidence, &tries.host, namespace) {
-        Place::Itself => None,
-        Place::Outside => Some(outside(evidence, tries, over)),
-        Place::Service { namespace, name } => Some(inside(evidence, task, tries, &namespace, &name)),
-    }
-}
-
-/// Where the host is; a name from outside that resolves to a Service's address is that Service.
-fn place_of(evidence: &Evidence, host: &str, namespace: &str) -> Place {
-    let first = place(evidence, host, namespace);
-    if first != Place::Outside {
-        return first;
-    }
-    match looked_up(evidence, host).map(|look| &look.answer) {
-        Some(Answer::Addresses { addresses }) => addresses
-            .iter()
-            .map(|address| place(evidence, address, namespace))
-            .find(|found| *found != Place::Outside)
-            .unwrap_or(Place::Outside),
-        _ => Place::Outside,
-    }
-}
-
-fn outside(evidence: &Evidence, tries: &Tries<'_>, over: bool) -> Verdict {
-    let host = &tries.host;
-    if !tries.sure {
-        return Verdict::suspected("the container does not say which of its addresses it waits for");
-    }
-    if let Some(object) = may_publish(evidence, host) {
-        return Verdict::suspected(format!("{object} may still publish {host}"));
-    }
-    let spans = tries.last.duration_since(tries.first).as_millis();
-    let often = match (&tries.miss, tries.transient) {
-        (Miss::Unresolved, false) => tries.times >= 2 || spans >= 1000,
-        // A resolver that is busy and a server that restarts are back within moments.
-        _ => tries.times >= 3 && spans >= 2000,
-    };
-    match (over, often) {
-        (true, _) => Verdict::certain(format!("it was tried until the end, and nothing in the cluster supplies {host}")),
-        (false, true) => Verdict::certain(format!("nothing in the cluster supplies {host}, and it was tried {} times", tries.times)),
-        (false, false) => Verdict::suspected("it was tried too few times yet"),
-    }
-}
-
-/// How long an object counts as still being set up after its last change.
-const SETTLES_MS: i128 = 5000;
-
-/// Something that may still make a name known: a record for a DNS controller, or an entry that is only just being set up.
-fn may_publish(evidence: &Evidence, host: &str) -> Option<ObjectRef> {
-    const NOT_THESE: &[&str] = &["ConfigMap", "Event", "Job", "Pod", "ReplicaSet", "Secret", "Deployment", "StatefulSet", "HelmRelease"];
-    evidence.all_but(NOT_THESE).find_map(|life| {
-        let kind = life.text("/kind");
-        let annotated = life
-            .object()
-            .pointer("/metadata/annotations")
-            .and_then(serde_json::Value::as_object)
-            .into_iter()
-            .flatten()
-            .any(|(key, value)| key.starts_with("external-dns.") && value.as_str().is_some_and(|value| value.contains(host)));
-        let publishes = kind == "DNSEndpoint" || life.text("/spec/type") == "ExternalName";
-        let entry = matches!(kind, "Ingress" | "HTTPRoute" | "TLSRoute" | "Gateway" | "VirtualService" | "IngressRoute");
-        let changed = life.versions.last().map_or(life.first_seen(), |version| version.at);
-        let fresh = evidence.since(changed).as_millis() < SETTLES_MS && engine_is_patient(evidence);
-        (annotated || publishes && mentions(life.object(), host) || entry && fresh && mentions(life.object(), host))
-            .then(|| life.reference())
-    })
-}
-
-fn inside(evidence: &Evidence, task: &Task<'_>, tries: &Tries<'_>, namespace: &str, name: &str) -> Verdict {
-    // As long as an engine waits, what a Service lacks may come: this is how every slow start looks.
-    let patient = engine_is_patient(evidence);
-    let sure = |why: String| if patient || !tries.sure { Verdict::suspected(why) } else { Verdict::certain(why) };
-    let Some(service) = evidence.get("Service", namespace, name) else {
-        return match supplier(evidence, task, namespace, name) {
-            Some(supplier) => Verdict::suspected(supplier),
-            None if tries.times < 2 && !engine_gave_up(evidence) => Verdict::suspected("it was tried too few times yet"),
-            None => sure(format!("there is no Service {name} in namespace {namespace}, and nothing is left that would make one")),
-        };
-    };
-    match backing(evidence, service) {
-        Backing::Ready => Verdict::suspected(format!("Service {name} has a ready endpoint now")),
-        Backing::Coming(why) => Verdict::suspected(why),
-        Backing::Stuck(pods) => sure(format!("every pod behind Service {name} is stuck")).blaming(pods),
-        Backing::Empty => sure(format!("nothing stands behind Service {name}")).blaming(vec![service.reference()]),
-    }
-}
-
-/// What may still make a Service that does not exist.
-fn supplier(evidence: &Evidence, task: &Task<'_>, namespace: &str, name: &str) -> Option<String> {
-    if namespace != evidence.header.namespace && namespace != task.latest.text("/metadata/namespace") && !evidence.watched("Namespace") {
-        return Some(format!("namespace {namespace} was not watched"));
-    }
-    if declared_service(evidence, name).is_some() {
-        return Some(format!("Service {name} belongs to the release and was not applied yet"));
-    }
-    let patient = engine_is_patient(evidence);
-    let rolling = ["Deployment", "StatefulSet", "DaemonSet"]
-        .iter()
-        .flat_map(|kind| relevant(evidence, kind))
-        .find(|workload| patient && !ready(workload));
-    if let Some(workload) = rolling {
-        return Some(format!("{} is still rolling out", workload.reference()));
-    }
-    let producer = tasks(evidence).into_iter().find(|other| {
-        other.reference != task.reference && matches!(other.state(), JobState::Running) && mentions(other.latest.object(), name)
-    });
-    producer.map(|producer| format!("{} has not ended and mentions it", producer.title()))
-}
-
 fn citations(evidence: &Evidence, task: &Task<'_>, tries: &Tries<'_>) -> Vec<Citation> {
     let mut citations = Vec::new();
     match task.latest.annotation("helm.sh/hook") {
-        Some(event) => citations.push(cite::declared(&task.reference, format!("metadata.annotations[helm.sh/hook]: {event}"))),
+        Some(event) => citations.push(cite::declared(
+            &task.reference,
+            format!("metadata.annotations[helm.sh/hook]: {event}"),
+        )),
         None => citations.push(cite::declared(&task.reference, format!("kind: {}", task.reference.kind))),
     }
     if let Some(pod) = task.pods.last()
@@ -230,10 +93,13 @@ fn citations(evidence: &Evidence, task: &Task<'_>, tries: &Tries<'_>) -> Vec<Cit
         citations.push(cite::observed(&pod.reference(), text, Some(repeated.since)));
     }
     if let Some((pod, line)) = &tries.line {
-        citations.push(cite::printed(pod, line));
+        citations.push(cite::printed(&pod.reference(), line));
     }
     if let Some(declared) = &tries.declared {
-        citations.push(cite::declared(&task.reference, format!("{}: {}", declared.origin, declared.address)));
+        citations.push(cite::declared(
+            &task.reference,
+            format!("{}: {}", declared.origin, declared.address),
+        ));
     }
     if let Some(look) = looked_up(evidence, &tries.host) {
         let said = match &look.answer {
@@ -256,7 +122,11 @@ fn citations(evidence: &Evidence, task: &Task<'_>, tries: &Tries<'_>) -> Vec<Cit
 
 fn remedy(evidence: &Evidence, task: &Task<'_>, tries: &Tries<'_>) -> Remedy {
     let env = tries.declared.as_ref().and_then(|declared| declared.env.clone());
-    let pod_lines = task.pods.last().map(|pod| lines(evidence, pod.uid(), &tries.container)).unwrap_or_default();
+    let pod_lines = task
+        .pods
+        .last()
+        .map(|pod| lines(evidence, pod.uid(), &tries.container))
+        .unwrap_or_default();
     let mut hints: Vec<String> = vec![env.clone().unwrap_or_default(), tries.host.clone()];
     hints.push(most_repeated(pod_lines).map(|repeated| repeated.text).unwrap_or_default());
     hints.extend([tries.container.clone(), task.reference.name.clone()]);
@@ -272,7 +142,10 @@ fn remedy(evidence: &Evidence, task: &Task<'_>, tries: &Tries<'_>) -> Remedy {
     );
     let sentence = match &url {
         Some(url) => format!("give this {} the in-cluster URL {url}", task.reference.kind),
-        None => format!("give this {} an address that exists inside the cluster instead of {}", task.reference.kind, tries.host),
+        None => format!(
+            "give this {} an address that exists inside the cluster instead of {}",
+            task.reference.kind, tries.host
+        ),
     };
     let mut remedy = Remedy::new("use-in-cluster-url", sentence)
         .with("job", &task.reference.name)
@@ -303,9 +176,16 @@ mod tests {
         scene.engine(20_000, "hookOnly");
         let (deployment, set) = deployment("identity", json!({"image": "identity:1"}), 1);
         let pod = as_ready(pod_of(&set, "abcde", running()));
-        scene.at(200).object(deployment).object(set).object(pod).object(service("identity", "identity", 80));
+        scene
+            .at(200)
+            .object(deployment)
+            .object(set)
+            .object(pod)
+            .object(service("identity", "identity", 80));
         let hooks = vec![scene.at(1000).running_hook(&job, event)];
-        scene.record("pending-install", hooks, vec![service("identity", "identity", 80)]).object(job.clone());
+        scene
+            .record("pending-install", hooks, vec![service("identity", "identity", 80)])
+            .object(job.clone());
         (scene, job)
     }
 
@@ -329,8 +209,16 @@ mod tests {
     #[test]
     fn a_loop_on_a_public_name_is_certain_after_the_second_try() {
         let (mut scene, job) = begin(&asks(), "post-install");
-        scene.at(1500).object(pod_of(&job, "x", running())).answers_outside("https://login.shop.invalid/");
-        loops(&mut scene, "realm-setup-x", "curl: (6) Could not resolve host: login.shop.invalid", 6);
+        scene
+            .at(1500)
+            .object(pod_of(&job, "x", running()))
+            .answers_outside("https://login.shop.invalid/");
+        loops(
+            &mut scene,
+            "realm-setup-x",
+            "curl: (6) Could not resolve host: login.shop.invalid",
+            6,
+        );
         let first = scene.settles_on(&[(SLUG, "Job/realm-setup")]);
         let diagnoses = scene.diagnoses();
         let suspected: Vec<_> = diagnoses[first - 1].suspected.iter().map(|cause| cause.slug.clone()).collect();
@@ -347,9 +235,18 @@ mod tests {
             ]
         );
         let cited: Vec<_> = cause.citations.iter().map(|citation| citation.text.as_str()).collect();
-        assert!(cited.contains(&"\"curl: (6) Could not resolve host: login.shop.invalid\""), "{cited:?}");
-        assert!(cited.contains(&"env IDENTITY_URL of realm-setup: https://login.shop.invalid"), "{cited:?}");
-        assert!(cited.contains(&"login.shop.invalid answers outside the cluster: HTTP 200"), "{cited:?}");
+        assert!(
+            cited.contains(&"\"curl: (6) Could not resolve host: login.shop.invalid\""),
+            "{cited:?}"
+        );
+        assert!(
+            cited.contains(&"env IDENTITY_URL of realm-setup: https://login.shop.invalid"),
+            "{cited:?}"
+        );
+        assert!(
+            cited.contains(&"login.shop.invalid answers outside the cluster: HTTP 200"),
+            "{cited:?}"
+        );
         let remedy = cause.remedy.as_ref().expect("a remedy");
         assert_eq!(remedy.parameters["url"], "http://identity");
         assert_eq!(remedy.parameters["env"], "IDENTITY_URL");
@@ -360,9 +257,17 @@ mod tests {
         let (mut scene, job) = begin(&asks(), "post-install");
         let pod = pod_of(&job, "x", running());
         scene.at(1500).object(pod.clone());
-        loops(&mut scene, "realm-setup-x", "curl: (6) Could not resolve host: login.shop.invalid", 3);
+        loops(
+            &mut scene,
+            "realm-setup-x",
+            "curl: (6) Could not resolve host: login.shop.invalid",
+            3,
+        );
         scene.at(21_000).deleted(pod).deleted(job);
-        scene.at(21_100).engine_says("Error: INSTALLATION FAILED: failed post-install: timed out waiting for the condition").engine_ends(1);
+        scene
+            .at(21_100)
+            .engine_says("Error: INSTALLATION FAILED: failed post-install: timed out waiting for the condition")
+            .engine_ends(1);
         scene.settles_on(&[(SLUG, "Job/realm-setup")]);
         let cause = &scene.diagnosis().causes[0];
         assert_eq!(
@@ -386,8 +291,30 @@ mod tests {
         loops(&mut scene, "realm-setup-x", "", 3);
         assert_eq!(scene.diagnosis().identity(), []);
         scene.at(5000).lookup("broker.example.net", Answer::NoSuchName);
-        scene.at(6000).lookup("broker.example.net", Answer::NoSuchName).log("realm-setup-x", "realm-setup", "still waiting");
+        scene
+            .at(6000)
+            .lookup("broker.example.net", Answer::NoSuchName)
+            .log("realm-setup-x", "realm-setup", "still waiting");
         scene.settles_on(&[(SLUG, "Job/realm-setup")]);
+    }
+
+    #[test]
+    fn a_container_gets_time_to_say_it_itself() {
+        let (mut scene, job) = begin(&asks(), "post-install");
+        // Somebody else needs the name too, so it was looked up before.
+        for at in [1100, 1200, 1300] {
+            scene.at(at).lookup("login.shop.invalid", Answer::NoSuchName);
+        }
+        scene.at(1500).object(pod_of(&job, "x", running()));
+        loops(
+            &mut scene,
+            "realm-setup-x",
+            "curl: (6) Could not resolve host: login.shop.invalid",
+            3,
+        );
+        let first = scene.settles_on(&[(SLUG, "Job/realm-setup")]);
+        let cited = &scene.diagnoses()[first].causes[0].citations;
+        assert!(cited.iter().any(|citation| citation.text.contains("Could not resolve host")));
     }
 
     #[test]
@@ -406,31 +333,66 @@ mod tests {
     }
 
     #[test]
+    fn a_script_that_fails_before_it_connects_is_not_meant() {
+        let container = json!({
+            "command": ["sh", "-c", "[ -n \"$REALM\" ] || { echo no realm given; exit 64; }; until curl -sf $IDENTITY_URL; do sleep 1; done"],
+            "env": [{"name": "IDENTITY_URL", "value": "https://login.shop.invalid"}],
+        });
+        let (mut scene, job) = begin(&container, "post-install");
+        let crashed = |times| restarted(pod_of(&job, "x", waiting("CrashLoopBackOff", "back-off 10s")), times, 64);
+        for (times, at) in [(0, 2000), (1, 4000), (2, 16_000)] {
+            scene.at(at).log_of("realm-setup-x", "realm-setup", times, "no realm given");
+            scene
+                .at(at + 100)
+                .object(crashed(times))
+                .lookup("login.shop.invalid", Answer::NoSuchName);
+        }
+        scene.at(21_000).engine_says("context deadline exceeded").engine_ends(1);
+        scene.settles_on(&[("crash-loop", "Job/realm-setup")]);
+    }
+
+    #[test]
     fn an_address_that_refuses_is_certain_after_several_tries() {
         let container = json!({"image": "migrate:2", "env": [{"name": "DATABASE_URL", "value": "postgres://u:p@10.200.0.9:5432/app"}]});
         let (mut scene, job) = begin(&container, "pre-install");
         scene.at(1500).object(pod_of(&job, "x", running()));
         for turn in 0..4 {
-            scene.at(2000 + turn * 1000).log("realm-setup-x", "realm-setup", "dial tcp 10.200.0.9:5432: connect: connection refused");
+            scene.at(2000 + turn * 1000).log(
+                "realm-setup-x",
+                "realm-setup",
+                "dial tcp 10.200.0.9:5432: connect: connection refused",
+            );
         }
         scene.settles_on(&[(SLUG, "Job/realm-setup")]);
         let cause = &scene.diagnosis().causes[0];
-        assert_eq!(cause.statement, "10.200.0.9:5432 does not answer inside the cluster (Connection refused)");
-        assert!(cause.citations.iter().all(|citation| !citation.text.contains("u:p")), "no password is cited");
+        assert_eq!(
+            cause.statement,
+            "10.200.0.9:5432 does not answer inside the cluster (Connection refused)"
+        );
+        assert!(
+            cause.citations.iter().all(|citation| !citation.text.contains("u:p")),
+            "no password is cited"
+        );
     }
 
     #[test]
     fn exits_because_of_it_count_over_the_pods_of_a_job() {
-        let container = json!({"image": "python:3", "args": ["migrate.py"], "env": [{"name": "IDP", "value": "https://idp.corp.example/"}]});
+        let container =
+            json!({"image": "python:3", "args": ["migrate.py"], "env": [{"name": "IDP", "value": "https://idp.corp.example/"}]});
         let (mut scene, job) = begin(&container, "pre-install");
         for (turn, suffix) in [(0, "a"), (1, "b")] {
             scene.at(2000 + turn * 11_000).object(pod_of(&job, suffix, running()));
             let pod = format!("realm-setup-{suffix}");
-            scene.at(3000 + turn * 11_000).log(&pod, "realm-setup", "Traceback (most recent call last):");
+            scene
+                .at(3000 + turn * 11_000)
+                .log(&pod, "realm-setup", "Traceback (most recent call last):");
             scene.log(&pod, "realm-setup", "HTTPSConnectionPool(host='idp.corp.example', port=443): Max retries exceeded with url: / (Caused by NameResolutionError(\"<x>: Failed to resolve 'idp.corp.example' ([Errno -2] Name or service not known)\"))");
             scene.object(phase(pod_of(&job, suffix, terminated(1)), "Failed"));
         }
-        scene.at(16_000).object(with_condition(job, "Failed", "BackoffLimitExceeded")).engine_ends(1);
+        scene
+            .at(16_000)
+            .object(with_condition(job, "Failed", "BackoffLimitExceeded"))
+            .engine_ends(1);
         scene.settles_on(&[(SLUG, "Job/realm-setup")]);
         let chain = &scene.diagnosis().causes[0].chain;
         assert_eq!(chain[1].statement, "Job realm-setup failed: BackoffLimitExceeded");
@@ -443,15 +405,28 @@ mod tests {
         let (deployment_, set) = deployment("catalog", json!({"image": "catalog:1"}), 0);
         scene.at(1500).object(pod_of(&job, "x", running()));
         for turn in 0..3 {
-            scene.at(2000 + turn * 1000).log("realm-setup-x", "realm-setup", "wget: bad address 'catalog:8080'");
+            scene
+                .at(2000 + turn * 1000)
+                .log("realm-setup-x", "realm-setup", "wget: bad address 'catalog:8080'");
         }
-        scene.at(5000).object(deployment_).object(set.clone()).object(service("catalog", "catalog", 8080));
+        scene
+            .at(5000)
+            .object(deployment_)
+            .object(set.clone())
+            .object(service("catalog", "catalog", 8080));
         scene.object(pod_of(&set, "p", running()));
         for turn in 0..3 {
-            scene.at(6000 + turn * 1000).log("realm-setup-x", "realm-setup", "wget: can't connect to remote host (10.96.4.5): Connection refused");
+            scene.at(6000 + turn * 1000).log(
+                "realm-setup-x",
+                "realm-setup",
+                "wget: can't connect to remote host (10.96.4.5): Connection refused",
+            );
         }
         scene.at(9000).object(as_ready(pod_of(&set, "p", running())));
-        scene.at(9500).log("realm-setup-x", "realm-setup", "configured").object(phase(pod_of(&job, "x", terminated(0)), "Succeeded"));
+        scene
+            .at(9500)
+            .log("realm-setup-x", "realm-setup", "configured")
+            .object(phase(pod_of(&job, "x", terminated(0)), "Succeeded"));
         scene.at(9600).object(with_condition(job, "Complete", "")).at(9900).engine_ends(0);
         scene.never_certain();
         assert_eq!(scene.diagnosis(), crate::diagnosis::Diagnosis::default());
@@ -461,8 +436,14 @@ mod tests {
     fn an_old_complaint_followed_by_progress_is_over() {
         let (mut scene, job) = begin(&asks(), "post-install");
         scene.at(1500).object(pod_of(&job, "x", running()));
-        scene.at(2000).log("realm-setup-x", "realm-setup", "curl: (6) Could not resolve host: login.shop.invalid");
-        scene.at(2500).log("realm-setup-x", "realm-setup", "identity is there, creating the realm");
+        scene.at(2000).log(
+            "realm-setup-x",
+            "realm-setup",
+            "curl: (6) Could not resolve host: login.shop.invalid",
+        );
+        scene
+            .at(2500)
+            .log("realm-setup-x", "realm-setup", "identity is there, creating the realm");
         scene.at(9000).log("realm-setup-x", "realm-setup", "creating clients");
         scene.never_certain();
         assert_eq!(scene.diagnosis().suspected.iter().filter(|cause| cause.slug == SLUG).count(), 0);
@@ -473,16 +454,32 @@ mod tests {
         let container = json!({"command": ["sh", "-c", "until nc -z ledger 5432; do echo waiting for ledger; sleep 1; done"]});
         let (mut scene, job) = begin(&container, "post-install");
         let (deployment_, set) = deployment("ledger", json!({"image": "ledger:1"}), 0);
-        scene.object(deployment_).object(set.clone()).object(service("ledger", "ledger", 5432));
+        scene
+            .object(deployment_)
+            .object(set.clone())
+            .object(service("ledger", "ledger", 5432));
         let crashing = |times| restarted(pod_of(&set, "p", waiting("CrashLoopBackOff", "back-off 20s")), times, 3);
         scene.at(1400).object(crashing(1)).at(1500).object(pod_of(&job, "x", running()));
         for turn in 0..4 {
-            scene.at(2000 + turn * 1000).log("realm-setup-x", "realm-setup", "nc: connect to ledger port 5432 (tcp) failed: Connection refused");
+            scene.at(2000 + turn * 1000).log(
+                "realm-setup-x",
+                "realm-setup",
+                "nc: connect to ledger port 5432 (tcp) failed: Connection refused",
+            );
             scene.log("realm-setup-x", "realm-setup", "waiting for ledger");
         }
-        scene.at(20_000).object(crashing(2)).at(21_000).engine_says("timed out waiting for the condition").engine_ends(1);
+        scene
+            .at(20_000)
+            .object(crashing(2))
+            .at(21_000)
+            .engine_says("timed out waiting for the condition")
+            .engine_ends(1);
         scene.settles_on(&[("crash-loop", "Deployment/ledger")]);
-        let slugs: Vec<_> = scene.diagnosis().causes[0].chain.iter().filter_map(|link| link.slug.clone()).collect();
+        let slugs: Vec<_> = scene.diagnosis().causes[0]
+            .chain
+            .iter()
+            .filter_map(|link| link.slug.clone())
+            .collect();
         assert_eq!(slugs, [SLUG]);
     }
 }

@@ -78,7 +78,11 @@ fn engines_timeout(evidence: &Evidence, task: &Task<'_>, attempt: &Attempt<'_>) 
                 begun,
                 citations: vec![
                     cite::observed(&task.reference, "condition Complete: True", Some(end)),
-                    cite::observed(&attempt.subject(), format!("the engine gave up after {}", duration(budget)), Some(gave_up)),
+                    cite::observed(
+                        &attempt.subject(),
+                        format!("the engine gave up after {}", duration(budget)),
+                        Some(gave_up),
+                    ),
                 ],
             }
         }
@@ -102,7 +106,9 @@ fn engines_timeout(evidence: &Evidence, task: &Task<'_>, attempt: &Attempt<'_>) 
 /// The hook against its own deadline.
 fn own_deadline(evidence: &Evidence, task: &Task<'_>) -> Option<Finding> {
     let seconds = task.latest.number("/spec/activeDeadlineSeconds")?;
-    let JobState::Failed { reason, at } = task.state() else { return None };
+    let JobState::Failed { reason, at } = task.state() else {
+        return None;
+    };
     if reason != "DeadlineExceeded" {
         return None;
     }
@@ -132,14 +138,18 @@ fn started(task: &Task<'_>) -> Timestamp {
 /// The newest line of a Job that advances: most of its lines are neither complaints nor those of somebody who waits, and they differ.
 fn advancing<'a>(evidence: &'a Evidence, task: &Task<'a>) -> Option<&'a PrintedLine> {
     let pod = task.pods.last()?;
-    let logs = evidence.logs_of(pod.uid()).map(|(container, _)| lines(evidence, pod.uid(), container));
+    let logs = evidence
+        .logs_of(pod.uid())
+        .map(|(container, _)| lines(evidence, pod.uid(), container));
     logs.filter_map(|printed| {
         let recent = &printed[printed.len().saturating_sub(10)..];
         let steps: Vec<&PrintedLine> = recent.iter().filter(|line| !no_progress(line)).collect();
         let mut texts: Vec<&str> = steps.iter().map(|line| line.line.text.trim()).collect();
         texts.sort_unstable();
         texts.dedup();
-        (texts.len() >= 2 && steps.len() * 2 >= recent.len()).then(|| steps.last().copied()).flatten()
+        (texts.len() >= 2 && steps.len() * 2 >= recent.len())
+            .then(|| steps.last().copied())
+            .flatten()
     })
     .max_by_key(|line| line.line.stamp)
 }
@@ -154,7 +164,11 @@ fn finding(task: &Task<'_>, case: Case) -> Finding {
         None => format!("needs more than {}", duration(case.budget)),
     };
     let whose = if case.kind == "raise-timeout" { "gets" } else { "gives itself" };
-    let what = if case.kind == "raise-timeout" { "the engine's timeout" } else { "activeDeadlineSeconds" };
+    let what = if case.kind == "raise-timeout" {
+        "the engine's timeout"
+    } else {
+        "activeDeadlineSeconds"
+    };
     let mut remedy = Remedy::new(case.kind, format!("raise {what} to at least {at_least}s"))
         .with("at_least", format!("{at_least}s"))
         .with("budget", format!("{}s", case.budget.as_secs()))
@@ -186,11 +200,18 @@ mod tests {
 
     fn begin(job: &Value) -> Scene {
         let mut scene = Scene::new();
-        scene.engine(8000, "hookOnly").at(1000);
+        // The resources take their time first.
+        scene.engine(8000, "watcher").later(7000).at(1000);
         let hook = scene.running_hook(job, "post-install");
-        scene.record("pending-install", vec![hook], vec![]).object(job.clone()).at(1200).object(pod_of(job, "x", running()));
+        scene
+            .record("pending-install", vec![hook], vec![])
+            .object(job.clone())
+            .at(1200)
+            .object(pod_of(job, "x", running()));
         for step in 0..6 {
-            scene.at(2000 + step * 1000).log("reindex-x", "reindex", &format!("shard {step} indexed"));
+            scene
+                .at(2000 + step * 1000)
+                .log("reindex-x", "reindex", &format!("shard {step} indexed"));
         }
         scene
     }
@@ -202,16 +223,25 @@ mod tests {
     #[test]
     fn a_hook_that_completes_after_the_engine_gave_up() {
         let mut scene = begin(&reindex());
-        scene.at(9000).engine_says("Error: failed post-install: timed out waiting for the condition").engine_ends(1);
+        scene
+            .at(9000)
+            .engine_says("Error: failed post-install: timed out waiting for the condition")
+            .engine_ends(1);
         scene.never_certain();
         assert_eq!(scene.diagnosis().suspected.len(), 1);
-        scene.at(12_900).log("reindex-x", "reindex", "done").object(phase(pod_of(&reindex(), "x", terminated(0)), "Succeeded"));
+        scene
+            .at(12_900)
+            .log("reindex-x", "reindex", "done")
+            .object(phase(pod_of(&reindex(), "x", terminated(0)), "Succeeded"));
         scene.at(13_000).object(with_condition(reindex(), "Complete", ""));
         scene.settles_on(&[(SLUG, "Job/reindex")]);
         let cause = &scene.diagnosis().causes[0];
         assert_eq!(cause.statement, "Job reindex (post-install hook) needs 12s and gets 8s");
         let remedy = cause.remedy.as_ref().expect("a remedy");
-        assert_eq!((remedy.kind.as_str(), remedy.parameters["at_least"].as_str()), ("raise-timeout", "18s"));
+        assert_eq!(
+            (remedy.kind.as_str(), remedy.parameters["at_least"].as_str()),
+            ("raise-timeout", "18s")
+        );
     }
 
     #[test]
@@ -219,16 +249,27 @@ mod tests {
         let mut job = reindex();
         job["spec"]["activeDeadlineSeconds"] = json!(7);
         let mut scene = begin(&job);
-        scene.at(8000).object(with_condition(job, "Failed", "DeadlineExceeded")).at(8100).engine_ends(1);
+        scene
+            .at(8000)
+            .object(with_condition(job, "Failed", "DeadlineExceeded"))
+            .at(8100)
+            .engine_ends(1);
         scene.settles_on(&[(SLUG, "Job/reindex")]);
         let remedy = scene.diagnosis().causes[0].remedy.clone().expect("a remedy");
-        assert_eq!((remedy.kind.as_str(), remedy.parameters["at_least"].as_str()), ("raise-active-deadline", "11s"));
+        assert_eq!(
+            (remedy.kind.as_str(), remedy.parameters["at_least"].as_str()),
+            ("raise-active-deadline", "11s")
+        );
     }
 
     #[test]
     fn one_that_ends_just_inside_is_silent() {
         let mut scene = begin(&reindex());
-        scene.at(8500).object(with_condition(reindex(), "Complete", "")).at(8900).engine_ends(0);
+        scene
+            .at(8500)
+            .object(with_condition(reindex(), "Complete", ""))
+            .at(8900)
+            .engine_ends(0);
         scene.never_certain();
         assert_eq!(scene.diagnosis().suspected, []);
     }
@@ -237,9 +278,15 @@ mod tests {
     fn a_repeated_line_is_no_advance() {
         let mut scene = Scene::new();
         let job = reindex();
-        scene.engine(8000, "hookOnly").at(1000).object(job.clone()).object(pod_of(&job, "x", running()));
+        scene
+            .engine(8000, "hookOnly")
+            .at(1000)
+            .object(job.clone())
+            .object(pod_of(&job, "x", running()));
         for turn in 0..9 {
-            scene.at(1500 + turn * 800).log("reindex-x", "reindex", &format!("attempt {turn}: waiting for the cluster"));
+            scene
+                .at(1500 + turn * 800)
+                .log("reindex-x", "reindex", &format!("attempt {turn}: waiting for the cluster"));
         }
         scene.at(9100).engine_says("timed out waiting for the condition").engine_ends(1);
         assert_eq!(scene.diagnosis().suspected, []);

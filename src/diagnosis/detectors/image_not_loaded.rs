@@ -53,12 +53,17 @@ fn finding(evidence: &Evidence, pod: &Life, container: &Container<'_>) -> Findin
         .map_or_else(|| text(container.status, "/image"), |of| text(of, "/image"));
     let node = pod.text("/spec/nodeName");
     let loaded = evidence.get("Node", "", node).map(names).unwrap_or_default();
-    let near = nearest(image, &loaded);
+    let near = nearest(image, &loaded, &used(evidence));
     let seen = pod.versions.last().map(|version| version.at);
     let mut citations = vec![
         cite::observed(
             &pod.reference(),
-            format!("container {} waits: {}: {}", container.name, container.waiting(), container.waiting_message()),
+            format!(
+                "container {} waits: {}: {}",
+                container.name,
+                container.waiting(),
+                container.waiting_message()
+            ),
             seen,
         ),
         cite::declared(&subject, format!("image of {}: {image}, imagePullPolicy: Never", container.name)),
@@ -86,6 +91,18 @@ fn finding(evidence: &Evidence, pod: &Life, container: &Container<'_>) -> Findin
         subject,
         remedy: Some(remedy.with("container", container.name).with("image", image)),
     }
+}
+
+/// The images that other containers run with: of several that fit, one of them is the current one.
+fn used(evidence: &Evidence) -> BTreeSet<(String, String)> {
+    let running = evidence.all("Pod").flat_map(|pod| {
+        let at_work = |name: &str| containers(pod).any(|status| status.name == name && (status.running() || status.succeeded()));
+        let specs = pod_spec(pod.object()).into_iter().flat_map(spec_containers);
+        specs
+            .filter(move |of| at_work(text(of, "/name")))
+            .map(|of| parts(text(of, "/image")))
+    });
+    running.collect()
 }
 
 /// The names of the images that a node has.
@@ -117,7 +134,7 @@ fn parts(image: &str) -> (String, String) {
 }
 
 /// Of the images on the node the one that was probably meant: the same repository with another tag, or the same last name elsewhere.
-fn nearest(image: &str, loaded: &BTreeSet<String>) -> Option<String> {
+fn nearest(image: &str, loaded: &BTreeSet<String>, used: &BTreeSet<(String, String)>) -> Option<String> {
     let (path, tag) = parts(image);
     let last = path.rsplit('/').next().unwrap_or_default();
     let candidates = loaded.iter().filter(|name| !name.contains('@')).map(|name| (name, parts(name)));
@@ -129,13 +146,17 @@ fn nearest(image: &str, loaded: &BTreeSet<String>) -> Option<String> {
         (false, true, false) => Some(2),
         _ => None,
     };
-    let (_, name) = candidates.filter_map(|(name, parts)| Some((rank(&parts)?, name))).min()?;
+    let fitting = candidates.filter_map(|(name, parts)| Some((rank(&parts)?, !used.contains(&parts), name)));
+    let (_, _, name) = fitting.min()?;
     Some(short(name))
 }
 
 /// As people write it: without what is understood by itself.
 fn short(name: &str) -> String {
-    let name = name.strip_prefix("docker.io/library/").or_else(|| name.strip_prefix("docker.io/")).unwrap_or(name);
+    let name = name
+        .strip_prefix("docker.io/library/")
+        .or_else(|| name.strip_prefix("docker.io/"))
+        .unwrap_or(name);
     name.to_owned()
 }
 
@@ -150,7 +171,11 @@ mod tests {
 
     fn scene(image: &str, loaded: &[&str]) -> Scene {
         let (deployment, set) = deployment("worker", json!({"image": image, "imagePullPolicy": "Never"}), 0);
-        let mut pod = pod_of(&set, "p", waiting("ErrImageNeverPull", &format!("Container image \"{image}\" {NEVER}")));
+        let mut pod = pod_of(
+            &set,
+            "p",
+            waiting("ErrImageNeverPull", &format!("Container image \"{image}\" {NEVER}")),
+        );
         pod["spec"]["nodeName"] = json!("kind-control-plane");
         let mut scene = Scene::new();
         scene.object(json!({"kind": "Node", "metadata": {"name": "kind-control-plane"}, "status": {"images": [{"names": loaded}]}}));
@@ -164,7 +189,10 @@ mod tests {
 
     #[test]
     fn another_tag_of_it_is_on_the_node() {
-        let scene = scene("worker:dev", &["docker.io/library/worker:1.2", "docker.io/library/worker@sha256:00"]);
+        let scene = scene(
+            "worker:dev",
+            &["docker.io/library/worker:1.2", "docker.io/library/worker@sha256:00"],
+        );
         scene.settles_on(&[(SLUG, "Deployment/worker")]);
         assert_eq!(remedy(&scene).kind, "use-loaded-image");
         assert_eq!(remedy(&scene).parameters["loaded"], "worker:1.2");
@@ -172,12 +200,26 @@ mod tests {
 
     #[test]
     fn the_same_name_stands_under_another_prefix() {
-        assert_eq!(remedy(&scene("worker:dev", &["localhost/worker:dev", "docker.io/library/other:dev"])).parameters["loaded"], "localhost/worker:dev");
+        assert_eq!(
+            remedy(&scene("worker:dev", &["localhost/worker:dev", "docker.io/library/other:dev"])).parameters["loaded"],
+            "localhost/worker:dev"
+        );
     }
 
     #[test]
     fn nothing_like_it_is_there() {
         assert_eq!(remedy(&scene("worker:dev", &["docker.io/library/coworker:dev"])).kind, "load-image");
+    }
+
+    #[test]
+    fn of_several_tags_the_one_that_is_in_use_is_meant() {
+        let mut scene = scene("worker:dev", &["worker:1.2", "worker:1.3"]);
+        let (other, set) = deployment("leader", json!({"image": "docker.io/library/worker:1.3"}), 1);
+        scene
+            .object(other)
+            .object(set.clone())
+            .object(as_ready(pod_of(&set, "q", running())));
+        assert_eq!(remedy(&scene).parameters["loaded"], "worker:1.3");
     }
 
     #[test]
@@ -192,7 +234,10 @@ mod tests {
     fn an_image_that_is_still_pulled_is_not_meant() {
         let (deployment, set) = deployment("worker", json!({"image": "worker:dev"}), 0);
         let mut scene = Scene::new();
-        scene.object(deployment).object(set.clone()).object(pod_of(&set, "p", waiting("ContainerCreating", "")));
+        scene
+            .object(deployment)
+            .object(set.clone())
+            .object(pod_of(&set, "p", waiting("ContainerCreating", "")));
         scene.never_certain();
     }
 }

@@ -109,22 +109,33 @@ static NOT_FOUND: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r#"secre
 /// What the kubelet said about this Secret and this pod.
 fn said(evidence: &Evidence, pod: &Life, name: &str) -> Option<Citation> {
     let names = |message: &str| {
-        NOT_FOUND
-            .as_ref()
-            .is_some_and(|pattern| pattern.captures_iter(message).any(|found| found[1].rsplit('/').next() == Some(name)))
+        NOT_FOUND.as_ref().is_some_and(|pattern| {
+            pattern
+                .captures_iter(message)
+                .any(|found| found[1].rsplit('/').next() == Some(name))
+        })
     };
-    let container = containers(pod).find(|container| container.waiting() == "CreateContainerConfigError" && names(container.waiting_message()));
+    let container =
+        containers(pod).find(|container| container.waiting() == "CreateContainerConfigError" && names(container.waiting_message()));
     if let Some(container) = container {
-        let text = format!("container {} waits: CreateContainerConfigError: {}", container.name, container.waiting_message());
-        return Some(cite::observed(&pod.reference(), text, pod.versions.last().map(|version| version.at)));
+        let text = format!(
+            "container {} waits: CreateContainerConfigError: {}",
+            container.name,
+            container.waiting_message()
+        );
+        return Some(cite::observed(
+            &pod.reference(),
+            text,
+            pod.versions.last().map(|version| version.at),
+        ));
     }
     let mount = event(evidence, pod, &["FailedMount"]).filter(|found| names(event_text(found)))?;
     let text = format!("event FailedMount: {}", event_text(mount));
     Some(cite::observed(&pod.reference(), text, Some(mount.first_seen())))
 }
 
-/// How long a watch of Secrets may lag behind one of pods.
-const LAG: SignedDuration = SignedDuration::from_secs(2);
+/// How long the kubelet may take to say so itself, and a watch of Secrets to catch up with one of pods.
+const LAG: SignedDuration = SignedDuration::from_secs(10);
 
 fn finding(evidence: &Evidence, namespace: &str, name: &str, missing: Missing) -> Finding {
     let subject = ObjectRef::new("Secret", Some(namespace), name);
@@ -154,7 +165,11 @@ fn finding(evidence: &Evidence, namespace: &str, name: &str, missing: Missing) -
         since,
         citations,
         explains: missing.explains,
-        blames: [vec![subject.clone()], producer.and_then(|producer| producer.object).into_iter().collect()].concat(),
+        blames: [
+            vec![subject.clone()],
+            producer.and_then(|producer| producer.object).into_iter().collect(),
+        ]
+        .concat(),
         subject,
         remedy: Some(remedy),
     }
@@ -198,9 +213,10 @@ fn makes(manifest: &Value, name: &str) -> bool {
 /// What would make the Secret: an object of a controller, a part of the release that has not been applied, or a Job that mentions it.
 fn producer(evidence: &Evidence, namespace: &str, name: &str, blocked: &[ObjectRef]) -> Option<Producer> {
     let patient = engine_is_patient(evidence);
-    let made = MAKERS.iter().flat_map(|(kind, _)| evidence.all(kind)).find(|life| {
-        life.text("/metadata/namespace") == namespace && makes(life.object(), name)
-    });
+    let made = MAKERS
+        .iter()
+        .flat_map(|(kind, _)| evidence.all(kind))
+        .find(|life| life.text("/metadata/namespace") == namespace && makes(life.object(), name));
     if let Some(maker) = made {
         // One that says that it cannot is not on its way.
         return Some(Producer::of(maker.reference(), maker.condition("Ready") != "False"));
@@ -251,7 +267,10 @@ mod tests {
     fn scene(container: Value) -> (Scene, Value) {
         let (deployment, set) = deployment("billing", container, 0);
         let mut scene = Scene::new();
-        scene.engine(10_000, "watcher").at(100).record("pending-install", vec![], vec![deployment.clone()]);
+        scene
+            .engine(10_000, "watcher")
+            .at(100)
+            .record("pending-install", vec![], vec![deployment.clone()]);
         scene.at(200).object(deployment).object(set.clone());
         (scene, set)
     }
@@ -260,10 +279,17 @@ mod tests {
     fn a_container_that_cannot_be_configured_is_certain_at_once() {
         let (mut scene, set) = scene(needs(false));
         scene.at(300).object(pod_of(&set, "p", waiting("ContainerCreating", "")));
-        scene.at(900).object(pod_of(&set, "p", waiting("CreateContainerConfigError", "secret \"db-login\" not found")));
+        scene.at(900).object(pod_of(
+            &set,
+            "p",
+            waiting("CreateContainerConfigError", "secret \"db-login\" not found"),
+        ));
         let first = scene.settles_on(&[(SLUG, "Secret/db-login")]);
         assert_eq!(first + 1, scene.diagnoses().len());
-        scene.at(10_300).engine_says("resource Deployment/shop/billing not ready. status: InProgress").engine_says("context deadline exceeded");
+        scene
+            .at(10_300)
+            .engine_says("resource Deployment/shop/billing not ready. status: InProgress")
+            .engine_says("context deadline exceeded");
         scene.engine_ends(1);
         scene.settles_on(&[(SLUG, "Secret/db-login")]);
         let cause = &scene.diagnosis().causes[0];
@@ -276,7 +302,10 @@ mod tests {
                 "pod billing-7f9c-p cannot start its container billing: CreateContainerConfigError",
             ]
         );
-        assert_eq!(cause.remedy.as_ref().map(|remedy| remedy.parameters["keys"].as_str()), Some("password"));
+        assert_eq!(
+            cause.remedy.as_ref().map(|remedy| remedy.parameters["keys"].as_str()),
+            Some("password")
+        );
     }
 
     #[test]
@@ -285,30 +314,59 @@ mod tests {
         let mut pod = pod_of(&set, "p", waiting("ContainerCreating", ""));
         pod["spec"]["volumes"] = json!([{"name": "certs", "secret": {"secretName": "billing-tls"}}]);
         scene.at(300).object(pod.clone());
-        scene.at(900).object(warning(&pod, "FailedMount", "MountVolume.SetUp failed for volume \"certs\" : secret \"billing-tls\" not found"));
+        scene.at(900).object(warning(
+            &pod,
+            "FailedMount",
+            "MountVolume.SetUp failed for volume \"certs\" : secret \"billing-tls\" not found",
+        ));
         scene.settles_on(&[(SLUG, "Secret/billing-tls")]);
     }
 
     #[test]
     fn an_optional_one_and_one_that_is_there_are_not_missing() {
         let (mut scene, set) = scene(needs(true));
-        scene.at(300).object(pod_of(&set, "p", waiting("ContainerCreating", ""))).at(9000).object(set.clone());
+        scene
+            .at(300)
+            .object(pod_of(&set, "p", waiting("ContainerCreating", "")))
+            .at(9000)
+            .object(set.clone());
         scene.never_certain();
         let (mut scene, set) = self::scene(needs(false));
         scene.at(250).object(json!({"kind": "Secret", "metadata": {"name": "db-login"}}));
-        scene.at(300).object(pod_of(&set, "p", waiting("CreateContainerConfigError", "secret \"db-login\" not found")));
+        scene.at(300).object(pod_of(
+            &set,
+            "p",
+            waiting("CreateContainerConfigError", "secret \"db-login\" not found"),
+        ));
         scene.never_certain();
     }
 
     #[test]
     fn one_that_a_running_job_makes_is_only_suspected() {
         let (mut scene, set) = scene(needs(false));
-        let maker = job("mint", json!({"command": ["sh", "-c", "kubectl create secret generic db-login --from-literal=password=$P"]}));
+        let maker = job(
+            "mint",
+            json!({"command": ["sh", "-c", "kubectl create secret generic db-login --from-literal=password=$P"]}),
+        );
         scene.object(maker.clone()).at(300).object(pod_of(&maker, "m", running()));
-        scene.object(pod_of(&set, "p", waiting("CreateContainerConfigError", "secret \"db-login\" not found"))).at(5000);
+        scene
+            .object(pod_of(
+                &set,
+                "p",
+                waiting("CreateContainerConfigError", "secret \"db-login\" not found"),
+            ))
+            .at(5000);
         scene.log("mint-m", "mint", "minting");
         scene.never_certain();
-        assert_eq!(scene.diagnosis().suspected.iter().map(|cause| cause.slug.as_str()).collect::<Vec<_>>(), [SLUG]);
+        assert_eq!(
+            scene
+                .diagnosis()
+                .suspected
+                .iter()
+                .map(|cause| cause.slug.as_str())
+                .collect::<Vec<_>>(),
+            [SLUG]
+        );
         // It ends without having made it.
         scene.at(6000).object(with_condition(maker, "Complete", ""));
         scene.settles_on(&[(SLUG, "Secret/db-login")]);
@@ -320,7 +378,11 @@ mod tests {
         let (other, other_set) = deployment("invoices", needs(false), 0);
         scene.object(other).object(other_set.clone());
         for set in [&set, &other_set] {
-            scene.at(900).object(pod_of(set, "p", waiting("CreateContainerConfigError", "secret \"db-login\" not found")));
+            scene.at(900).object(pod_of(
+                set,
+                "p",
+                waiting("CreateContainerConfigError", "secret \"db-login\" not found"),
+            ));
         }
         scene.settles_on(&[(SLUG, "Secret/db-login")]);
     }

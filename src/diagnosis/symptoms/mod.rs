@@ -18,6 +18,8 @@ pub struct Symptom {
     /// One clause for people, without a full stop.
     pub statement: String,
     pub since: Timestamp,
+    /// A cause of it has to have begun by then: what lasts can have a cause that is younger than its beginning.
+    pub by: Timestamp,
     /// The index of the symptom that is the consequence of this one.
     pub parent: Option<usize>,
     /// Nobody waits for it any more, or it cannot progress any more.

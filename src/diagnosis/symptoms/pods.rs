@@ -31,7 +31,10 @@ pub fn trouble(evidence: &Evidence, pod: &Life) -> Option<Said> {
         }
     }
     let mount = pod.text("/status/phase") == "Pending" && !containers(pod).any(|container| container.running());
-    if let Some(found) = mount.then(|| event(evidence, pod, &["FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox"])).flatten() {
+    if let Some(found) = mount
+        .then(|| event(evidence, pod, &["FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox"]))
+        .flatten()
+    {
         return Some((format!("pod {name} cannot start: {}", event_text(found)), created));
     }
     let running = pod.text("/status/phase") == "Running" && pod.condition("Ready") != "True";
@@ -60,7 +63,9 @@ fn unplaced(pod: &Life) -> Option<&str> {
 /// What a pod does that nothing is plainly wrong with: the line that it prints again and again, or the last one.
 pub fn doing(evidence: &Evidence, pod: &Life) -> Option<Said> {
     let name = pod.name();
-    let unfinished = containers(pod).filter(|container| !container.succeeded()).map(|container| container.name.to_owned());
+    let unfinished = containers(pod)
+        .filter(|container| !container.succeeded())
+        .map(|container| container.name.to_owned());
     for container in unfinished {
         let lines = lines(evidence, pod.uid(), &container);
         if let Some(repeated) = most_repeated(lines) {

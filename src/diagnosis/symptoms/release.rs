@@ -18,17 +18,17 @@ pub fn add(evidence: &Evidence, symptoms: &mut Symptoms) {
         return;
     }
     let settled = attempt.state == State::Failed;
-    // A wait shows as soon as it lasts, a failure when it is there: what came about in between may be its cause.
-    let since = match attempt.state {
-        State::Failed => attempt.ended_at.unwrap_or(evidence.now),
-        _ => blockers.iter().map(|blocker| blocker.since).min().unwrap_or(attempt.started_at),
-    };
+    // It timed out when it did, not when it began; while it waits, it does so since it came to the first of these.
+    let waits_since = blockers.iter().map(|blocker| blocker.since).min().unwrap_or(attempt.started_at);
+    let since = attempt.ended_at.unwrap_or(waits_since);
+    let by = attempt.ended_at.unwrap_or(evidence.now);
     let parent = stalled(&attempt).map(|statement| {
         symptoms.push(Symptom {
             subject: attempt.subject(),
             about: Vec::new(),
             statement,
             since,
+            by,
             parent: None,
             settled,
         })
@@ -38,6 +38,7 @@ pub fn add(evidence: &Evidence, symptoms: &mut Symptoms) {
         about: blockers.iter().map(|blocker| blocker.reference.clone()).collect(),
         statement: statement(&attempt, &blockers),
         since,
+        by,
         parent,
         settled,
     });
@@ -85,11 +86,16 @@ fn statement(attempt: &Attempt<'_>, blockers: &[Blocker]) -> String {
                 .until
                 .is_some_and(|until| until.duration_since(blocker.since) + tolerance >= *timeout)
         }) && !words.contains("BackoffLimitExceeded")
-            || ["timed out waiting", "timeout waiting", "context deadline exceeded"].iter().any(|wait| words.contains(wait))
+            || ["timed out waiting", "timeout waiting", "context deadline exceeded"]
+                .iter()
+                .any(|wait| words.contains(wait))
     });
     match (timed_out, what.as_str()) {
         (Some(timeout), "") => format!("{release}: its {operation} timed out after {}", duration(timeout)),
-        (Some(timeout), what) => format!("{release}: its {operation} timed out after {} waiting for {what}", duration(timeout)),
+        (Some(timeout), what) => format!(
+            "{release}: its {operation} timed out after {} waiting for {what}",
+            duration(timeout)
+        ),
         (None, "") => match attempt.words().lines().rev().map(str::trim).find(|line| !line.is_empty()) {
             Some(line) => format!("{release}: its {operation} failed: {}", quoted(line)),
             None => format!("{release}: its {operation} failed"),

@@ -21,6 +21,7 @@ pub fn add_below(evidence: &Evidence, symptoms: &mut Symptoms, parent: usize, bl
                     reason => format!("Job {} failed: {reason}", reference.name),
                 },
                 since: task.created(),
+                by: evidence.now,
                 parent: Some(parent),
                 settled: true,
             }),
@@ -53,9 +54,11 @@ pub fn add_unhealthy(evidence: &Evidence, symptoms: &mut Symptoms) {
     let patient = attempt(evidence).is_some_and(|attempt| attempt.state == State::Running);
     for kind in ["DaemonSet", "Deployment", "StatefulSet"] {
         for workload in relevant(evidence, kind) {
+            if ready(workload) || symptoms.holds(&plain(&workload.reference())) {
+                continue;
+            }
             let pods = pods_behind(evidence, workload);
-            let failing = pods.iter().any(|pod| stuck(pod) || trouble(evidence, pod).is_some());
-            if !ready(workload) && failing && !symptoms.holds(&plain(&workload.reference())) {
+            if pods.iter().any(|pod| stuck(pod) || trouble(evidence, pod).is_some()) {
                 add_workload(evidence, symptoms, None, workload, !patient);
             }
         }
@@ -63,7 +66,10 @@ pub fn add_unhealthy(evidence: &Evidence, symptoms: &mut Symptoms) {
     for task in tasks(evidence) {
         let failed = matches!(task.state(), JobState::Failed { .. });
         let running = matches!(task.state(), JobState::Running);
-        let last = task.pods.last().filter(|pod| running && (stuck(pod) || trouble(evidence, pod).is_some()));
+        let last = task
+            .pods
+            .last()
+            .filter(|pod| running && (stuck(pod) || trouble(evidence, pod).is_some()));
         // Without an engine, a Job that runs in a loop is all that there is to see.
         let looping = running && attempt(evidence).is_none() && task.pods.last().is_some_and(|pod| doing(evidence, pod).is_some());
         if symptoms.holds(&task.reference) || !(failed || last.is_some() || looping) {
@@ -79,10 +85,15 @@ pub fn add_unhealthy(evidence: &Evidence, symptoms: &mut Symptoms) {
             about: Vec::new(),
             statement,
             since: task.created(),
+            by: evidence.now,
             parent: None,
             settled: failed || !patient,
         });
-        if let Some(pod) = task.pods.last().filter(|pod| pod.text("/kind") == "Pod" && !task.reference.same(&plain(&pod.reference()))) {
+        if let Some(pod) = task
+            .pods
+            .last()
+            .filter(|pod| pod.text("/kind") == "Pod" && !task.reference.same(&plain(&pod.reference())))
+        {
             add_pod(evidence, symptoms, parent, pod, failed || !patient);
             if let Some(last) = symptoms.all.last_mut() {
                 last.about.extend(task.pods.iter().rev().skip(1).map(|pod| pod.reference()));
@@ -90,14 +101,18 @@ pub fn add_unhealthy(evidence: &Evidence, symptoms: &mut Symptoms) {
         }
     }
     for pod in relevant(evidence, "Pod") {
-        let bare = controller(evidence, pod) == plain(&pod.reference());
-        if bare && !ready(pod) && trouble(evidence, pod).is_some() && !symptoms.holds(&pod.reference()) {
+        // Most pods are ready, and whose they are takes longer to find out.
+        if ready(pod) || trouble(evidence, pod).is_none() || symptoms.holds(&pod.reference()) {
+            continue;
+        }
+        if controller(evidence, pod) == plain(&pod.reference()) {
             let (statement, since) = says(evidence, pod);
             symptoms.push(Symptom {
                 subject: pod.reference(),
                 about: Vec::new(),
                 statement,
                 since,
+                by: since,
                 parent: None,
                 settled: !patient,
             });
@@ -126,6 +141,7 @@ fn add_workload(evidence: &Evidence, symptoms: &mut Symptoms, parent: Option<usi
         about: Vec::new(),
         statement: not_ready(workload),
         since: created(workload),
+        by: evidence.now,
         parent,
         settled,
     });
@@ -174,6 +190,7 @@ fn add_without_pods(evidence: &Evidence, symptoms: &mut Symptoms, parent: Option
             None => not_ready(workload),
         },
         since: created(workload),
+        by: evidence.now,
         parent,
         settled,
     });
@@ -192,6 +209,7 @@ fn add_pod(evidence: &Evidence, symptoms: &mut Symptoms, parent: usize, pod: &Li
         about: Vec::new(),
         statement,
         since,
+        by: since,
         parent: Some(parent),
         settled,
     });
