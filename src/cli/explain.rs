@@ -82,8 +82,10 @@ fn facts(detector: Option<&Detector>, entries: &[&Entry], columns: usize, paint:
         None => fact("detector", "none yet"),
     }
     for entry in entries {
-        let engines = if entry.engines.is_empty() { String::new() } else { format!(" on {}", entry.engines.join(", ")) };
-        fact("run it", &format!("rekindle run {}{engines}", entry.id));
+        fact("run it", &format!("rekindle run {}", entry.id));
+        if !entry.engines.is_empty() {
+            fact("", &format!("on {}", entry.engines.join(", ")));
+        }
     }
     text
 }
@@ -109,6 +111,14 @@ mod tests {
             engines: vec!["helm-4".to_owned()],
             readme: PathBuf::new(),
         };
-        insta::assert_snapshot!(facts(Some(&detector), &[&entry], 60, Paint::PLAIN), @"");
+        insta::assert_snapshot!(facts(Some(&detector), &[&entry], 60, Paint::PLAIN), @r"
+        detector   hook-target-unreachable: a hook waits for an
+                   address that only exists outside the cluster
+        class      specific: it names the thing that is missing or
+                   wrong
+        remedies   use-in-cluster-url
+        run it     rekindle run hook-target-unreachable
+                   on helm-4
+        ");
     }
 }

@@ -175,7 +175,7 @@ mod tests {
 
     #[test]
     fn colours_take_the_place_of_the_marks() {
-        let page = render("a `b c` **d\ne** f", 4, Paint(true));
-        assert_eq!(tame(&page), "a b\nc d\ne f\n");
+        let page = render("a `b c` **d\ne** f", 8, Paint(true));
+        assert_eq!(tame(&page), "a b c\nd e\nf\n");
     }
 }

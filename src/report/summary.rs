@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::chain::{self, Timing};
-use super::text::{self, Paint, count, cut_middle, excerpt, pad, pad_left, tame, took_ms, whole_ms, width, wrap};
+use super::text::{Paint, count, cut_middle, excerpt, pad, pad_left, tame, took_ms, whole_ms, width, wrap};
 use super::{Report, Tally};
 use crate::outcome::{ExpectedCause, Outcome, Variant, Verdict};
 
@@ -100,12 +100,12 @@ fn engine_words(outcome: &Outcome, columns: usize, paint: Paint) -> String {
         return String::new();
     }
     let mut text = match outcome.break_ms {
-        Some(ms) => format!("{} gave up after {} with these words:\n", outcome.trial.engine, took_ms(ms)),
-        None => format!("{} ended with these words:\n", outcome.trial.engine),
+        Some(ms) => title(&format!("{} gave up after {} with these words:", outcome.trial.engine, took_ms(ms)), columns, paint),
+        None => title(&format!("{} ended with these words:", outcome.trial.engine), columns, paint),
     };
     for line in excerpt(&tame(&outcome.engine_words), WORDS) {
         // Engines put much into one line; the beginning and the end tell most.
-        for piece in wrap(&cut_middle(&line, columns * 3), columns.saturating_sub(2)) {
+        for piece in wrap(&cut_middle(&line, columns * 3 + 120), columns.saturating_sub(2)) {
             text.push_str(&format!("{} {piece}\n", paint.dim("│")));
         }
     }
@@ -116,50 +116,42 @@ fn causes(outcome: &Outcome, columns: usize, paint: Paint) -> String {
     let timing = Timing {
         known_ms: outcome.first_correct_ms,
         left_ms: outcome.left_ms,
+        gave_up: outcome.break_ms.is_some(),
     };
     let mut text = chain::diagnosis(&outcome.diagnosis, timing, columns, paint);
     if !outcome.verdict.passed() && outcome.diagnosis.causes.is_empty() && !outcome.diagnosis.suspected.is_empty() {
-        text.push_str("suspected, never certain:\n");
+        text.push_str(&title("suspected, never certain:", columns, paint));
         text.push_str(&chain::causes(&outcome.diagnosis.suspected, timing, columns, paint));
     }
     if text.is_empty() {
         return text;
     }
-    let title = match (outcome.first_correct_ms, outcome.left_ms) {
-        (Some(known), Some(left)) if left >= 1000 => {
-            format!(
-                "the cause, known after {}, {} before it would give up:\n",
-                took_ms(known),
-                whole_ms(left)
-            )
-        }
-        (Some(known), _) => format!("the cause, known after {}:\n", took_ms(known)),
-        (None, _) => "what was found:\n".to_owned(),
+    let words = match (outcome.verdict, outcome.diagnosis.causes.len()) {
+        (Verdict::Misdiagnosed | Verdict::FalseAlarm | Verdict::Undetected, _) | (_, 0) => "what was found:",
+        (_, 1) => "the cause:",
+        _ => "the causes:",
     };
-    title + &text
+    title(words, columns, paint) + &text
+}
+
+fn title(words: &str, columns: usize, paint: Paint) -> String {
+    wrap(words, columns).iter().map(|line| format!("{}\n", paint.cyan(line))).collect()
 }
 
 fn remedy(outcome: &Outcome, columns: usize, paint: Paint) -> String {
     let Some(report) = &outcome.remedy else {
         return String::new();
     };
-    let mut text = match (report.healthy, outcome.remedy_ms, outcome.window_ms) {
-        (true, Some(took), Some(window)) => match outcome.verdict {
-            Verdict::Relapsed => format!(
-                "the remedy, healthy after {}, but not for the {} it was watched:\n",
-                took_ms(took),
-                whole_ms(window)
-            ),
-            _ => format!(
-                "the remedy, healthy after {} and for all of the {} it was watched:\n",
-                took_ms(took),
-                whole_ms(window)
-            ),
-        },
-        (true, Some(took), None) => format!("the remedy, healthy after {}:\n", took_ms(took)),
-        (true, None, _) => "the remedy, healthy after it:\n".to_owned(),
-        (false, ..) => "the remedy, not healthy after it:\n".to_owned(),
+    let words = match (report.healthy, outcome.remedy_ms.map(took_ms), outcome.window_ms.map(whole_ms)) {
+        (false, ..) => "the remedy, not healthy after it:".to_owned(),
+        (true, Some(took), Some(window)) if outcome.verdict == Verdict::Relapsed => {
+            format!("the remedy, healthy after {took}, but not for the {window} it was watched:")
+        }
+        (true, Some(took), Some(window)) => format!("the remedy, healthy after {took} and for all of the {window} it was watched:"),
+        (true, Some(took), None) => format!("the remedy, healthy after {took}:"),
+        (true, None, _) => "the remedy, healthy after it:".to_owned(),
     };
+    let mut text = title(&words, columns, paint);
     if report.commands.is_empty() {
         text.push_str(&format!("  {}\n", tame(&report.remedy.sentence)));
     }
@@ -197,7 +189,7 @@ fn shell_wrap(command: &str, columns: usize) -> Vec<String> {
     }
     words.push(word);
     let mut lines: Vec<String> = Vec::new();
-    for word in words {
+    for word in units(words) {
         match lines.last_mut() {
             Some(line) if width(line) + 1 + width(&word) + 2 <= columns => {
                 line.push(' ');
@@ -211,6 +203,21 @@ fn shell_wrap(command: &str, columns: usize) -> Vec<String> {
         }
     }
     lines
+}
+
+/// An option and its value stay on one line.
+fn units(words: Vec<String>) -> Vec<String> {
+    let mut units: Vec<String> = Vec::new();
+    for word in words {
+        match units.last_mut() {
+            Some(option) if option.starts_with("--") && !option.contains(['=', ' ']) && !word.starts_with('-') => {
+                option.push(' ');
+                option.push_str(&word);
+            }
+            _ => units.push(word),
+        }
+    }
+    units
 }
 
 /// What was expected and what was observed, side by side.
@@ -231,13 +238,15 @@ fn comparison(outcome: &Outcome, columns: usize, paint: Paint) -> String {
         Verdict::Undetected | Verdict::Misdiagnosed => {
             rows.push(("causes", outcome.expected_causes.iter().map(expected).collect(), found()));
             let citing: Vec<String> = outcome.expected_causes.iter().flat_map(|cause| cause.citing.clone()).collect();
-            let cited: Vec<String> = outcome
+            let mut cited: Vec<String> = outcome
                 .diagnosis
                 .causes
                 .iter()
                 .flat_map(|cause| &cause.citations)
                 .map(|citation| tame(&citation.text))
                 .collect();
+            cited.sort();
+            cited.dedup();
             if !citing.is_empty() && !cited.is_empty() {
                 rows.push(("citing", citing, cited));
             }
@@ -307,22 +316,26 @@ fn labelled(label: &str, words: &str, columns: usize, paint: Paint) -> String {
     text
 }
 
+/// What the columns of times are called, and how wide they are.
+const LONG: [(&str, usize); 4] = [("broke after", 11), ("known after", 11), ("remedied in", 11), ("total", 6)];
+const SHORT: [(&str, usize); 4] = [("broke", 6), ("known", 6), ("mended", 6), ("total", 6)];
+
 /// Scenarios with a row for each engine and variant.
 fn table(report: &Report, columns: usize, paint: Paint) -> String {
     let engines = report.outcomes.iter().map(|outcome| width(&outcome.trial.engine)).max().unwrap_or(0).max(6);
-    let wide = columns >= engines + 61;
-    let heads: &[(&str, usize)] = if wide {
-        &[("broke after", 11), ("known after", 11), ("remedied in", 11), ("total", 7)]
-    } else {
-        &[("broke", 7), ("known", 7), ("mended", 7), ("total", 7)]
-    };
-    let gap = if columns >= engines + 53 { 2 } else { 1 };
     let lead = 2 + engines + 2 + 6 + 2;
+    let fits = |heads: &[(&str, usize)], gap: usize| lead + 14 + heads.iter().map(|(_, columns)| columns + gap).sum::<usize>() <= columns;
+    let layouts = [(&LONG, 2), (&LONG, 1), (&SHORT, 2), (&SHORT, 1)];
+    // Where not even the short heads fit, the times are in the report.
+    let (heads, gap): (&[(&str, usize)], usize) = layouts
+        .into_iter()
+        .find(|(heads, gap)| fits(*heads, *gap))
+        .map_or((&[], 0), |(heads, gap)| (heads, gap));
     let mut line = format!("{}{}", pad("", lead), pad("verdict", 14));
     for (head, columns) in heads {
         line.push_str(&pad_left(head, columns + gap));
     }
-    let mut text = format!("{}\n", paint.dim(&text::cut(&line, columns)));
+    let mut text = format!("{}\n", paint.dim(line.trim_end()));
     for trials in report.outcomes.chunk_by(|a, b| a.trial.scenario == b.trial.scenario) {
         let Some(first) = trials.first() else { continue };
         text.push_str(&format!("{}\n", paint.bold(&cut_middle(&first.trial.scenario, columns))));
@@ -406,7 +419,7 @@ mod tests {
     fn no_line_is_wider_than_the_terminal_but_commands() {
         for columns in [50, 60, 72, 80, 100, 120, 200] {
             for line in summary(columns).lines().filter(|line| !line.starts_with("reports: ")) {
-                assert!(width(line) <= columns || line.contains("--set"), "{columns}: {line}");
+                assert!(width(line) <= columns || line.starts_with("      "), "{columns}: {line}");
             }
         }
     }
@@ -435,12 +448,7 @@ mod tests {
         let lines = shell_wrap("helm upgrade r ./chart --set 'a=b c d e f' --wait --timeout 10m", 24);
         assert_eq!(
             lines,
-            [
-                "helm upgrade r \\",
-                "  ./chart --set \\",
-                "  'a=b c d e f' --wait \\",
-                "  --timeout 10m"
-            ]
+            ["helm upgrade r ./chart \\", "  --set 'a=b c d e f' \\", "  --wait --timeout 10m"]
         );
     }
 }
