@@ -230,7 +230,11 @@ impl Command {
 
         let mut expression = duct::cmd(&self.program, &self.args).stderr_file(stderr_write).unchecked();
         expression = match &self.stdout_file {
-            Some(path) => expression.stdout_path(path),
+            Some(path) => {
+                // Nobody writes into the pipe then; as long as we hold its end, its reader waits.
+                drop(stdout_write);
+                expression.stdout_path(path)
+            }
             None => expression.stdout_file(stdout_write),
         };
         expression = match self.stdin {
@@ -370,6 +374,15 @@ mod tests {
             "{error}"
         );
         assert!(started.elapsed() < Duration::from_secs(10));
+    }
+
+    #[tokio::test]
+    async fn output_that_goes_to_a_file_is_not_waited_for() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let command = sh("echo out; echo err >&2", Duration::from_secs(10)).stdout_file(file.path());
+        let output = command.run(&CancellationToken::new()).await.unwrap();
+        assert_eq!((output.stdout.as_slice(), output.last_line().as_str()), (&b""[..], "err"));
+        assert_eq!(std::fs::read_to_string(file.path()).unwrap(), "out\n");
     }
 
     #[tokio::test]

@@ -9,12 +9,18 @@
 #![cfg(feature = "harness")]
 
 pub mod cli;
+pub mod cluster;
 pub mod command;
 pub mod diagnosis;
+pub mod engine;
 pub mod events;
 pub mod evidence;
 pub mod exit_code;
 pub mod outcome;
 pub mod remedy;
 pub mod report;
+pub mod run;
+pub mod scenario;
+pub mod toolchain;
+pub mod trial;
 pub mod wait;

@@ -24,7 +24,7 @@ pub struct ListArgs {
 
 /// Prints the scenarios.
 pub fn run(args: &ListArgs, terminal: Terminal) -> Result<ExitCode, Failure> {
-    let entries = scenarios::load(&args.scenarios)?;
+    let entries: Vec<Entry> = scenarios::load(&args.scenarios)?.iter().map(Entry::from).collect();
     put(&match args.format {
         Format::Human => table(&entries, terminal.columns, terminal.out),
         Format::Json => {

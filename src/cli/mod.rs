@@ -1,13 +1,20 @@
 //! The command line: one file per command.
 
+mod clean;
+mod doctor;
+mod down;
 mod explain;
 pub mod failure;
 pub mod interrupt;
 mod list;
+mod answer;
 mod run;
 pub mod scenarios;
 mod schema;
 pub mod terminal;
+mod up;
+
+pub use up::{ProvisionError, provision};
 
 use std::path::PathBuf;
 
@@ -15,6 +22,7 @@ use clap::{Args, Parser, Subcommand};
 use etcetera::BaseStrategy as _;
 
 use crate::exit_code::{self, ExitCode};
+use crate::toolchain;
 use failure::Failure;
 use interrupt::Interrupt;
 use terminal::{ColorWhen, Terminal};
@@ -64,6 +72,14 @@ enum Command {
     List(list::ListArgs),
     /// Explain one failure: symptom, cause, detection, remedy
     Explain(explain::ExplainArgs),
+    /// Create a cluster that stays, with everything loaded
+    Up(up::Args),
+    /// Remove the cluster that `up` made
+    Down(down::Args),
+    /// Remove every cluster of rekindle's, what dead runs left, and unfinished builds
+    Clean(clean::Args),
+    /// Check whether this machine can make clusters, and say what to do where it cannot
+    Doctor(doctor::Args),
     /// Print the JSON schema of a file that rekindle writes
     Schema(schema::SchemaArgs),
 }
@@ -74,6 +90,17 @@ pub struct Context {
     pub terminal: Terminal,
     pub dirs: Dirs,
     pub interrupt: Interrupt,
+}
+
+impl Context {
+    /// Where the toolchain finds and keeps what it builds.
+    pub fn toolchain(&self, node_image: Option<String>) -> toolchain::Options {
+        toolchain::Options {
+            node_image,
+            cache: self.dirs.cache.clone(),
+            state: self.dirs.state.clone(),
+        }
+    }
 }
 
 /// Where things are kept.
@@ -140,7 +167,7 @@ fn start(cli: Cli, terminal: Terminal) -> Result<ExitCode, Failure> {
         Command::List(args) => return list::run(args, terminal),
         Command::Explain(args) => return explain::run(args, terminal),
         Command::Schema(args) => return schema::run(args),
-        Command::Run(_) => {}
+        _ => {}
     }
     let dirs = Dirs::find(&cli.global)?;
     let no_runtime = |error: std::io::Error| Failure::new(exit_code::RESOURCES, format!("the runtime could not be started: {error}"));
@@ -153,6 +180,10 @@ fn start(cli: Cli, terminal: Terminal) -> Result<ExitCode, Failure> {
         };
         let ended = match cli.command {
             Command::Run(args) => run::run(args, &context).await,
+            Command::Up(args) => answer::up(&args, &context).await,
+            Command::Down(args) => answer::down(&args, &context).await,
+            Command::Clean(args) => answer::clean(&args, &context).await,
+            Command::Doctor(args) => answer::doctor(&args, &context).await,
             Command::List(_) | Command::Explain(_) | Command::Schema(_) => Ok(exit_code::PASS),
         };
         // An interrupted command fails in many ways; what ended it is the signal.

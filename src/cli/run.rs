@@ -4,17 +4,18 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use tokio_util::sync::CancellationToken;
 
 use super::failure::{Failure, unknown};
 use super::scenarios::{self, Entry};
 use super::terminal::{complain, put};
-use super::{Context, Dirs};
+use super::Context;
+use crate::diagnosis::detectors::DETECTORS;
 use crate::events::Events;
 use crate::exit_code::{self, ExitCode};
 use crate::outcome::Profile;
 use crate::report::human::{Mode, Reporter};
 use crate::report::{Report, json, summary};
+use crate::run::{self, Options};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -90,46 +91,29 @@ fn profile(name: &str) -> Result<Profile, String> {
     }
 }
 
-/// Everything the runner is told.
-#[derive(Debug, Clone)]
-pub struct RunOptions {
-    pub scenarios_dir: PathBuf,
-    /// The scenarios to run; never empty.
-    pub scenarios: Vec<Entry>,
-    /// The engines to run them on; empty for each that a scenario is for.
-    pub engines: Vec<String>,
-    pub profile: Profile,
-    pub jobs: Option<NonZeroUsize>,
-    pub keep: bool,
-    pub cluster: Option<String>,
-    pub node_image: Option<String>,
-    pub dirs: Dirs,
-}
-
 /// Runs scenarios, writes the reports, prints the summary.
 pub async fn run(args: RunArgs, context: &Context) -> Result<ExitCode, Failure> {
-    let entries = scenarios::load(&args.scenarios)?;
+    let mut all = scenarios::load(&args.scenarios)?;
+    let entries: Vec<Entry> = all.iter().map(Entry::from).collect();
     let engines = scenarios::engines(&entries, &args.engine)?;
-    let entries = scenarios::select(entries, &args.names)?;
-    if entries.is_empty() {
-        return Err(Failure::usage(format!("there are no scenarios in {}", args.scenarios.display())));
-    }
-    let options = RunOptions {
-        scenarios_dir: args.scenarios,
-        scenarios: entries,
+    let chosen = scenarios::select(entries, &args.names)?;
+    all.retain(|scenario| chosen.iter().any(|entry| entry.id == scenario.id));
+    let options = Options {
+        scenarios: all,
         engines,
         profile: args.profile,
         jobs: args.jobs,
         keep: args.keep,
         cluster: args.name,
-        node_image: args.node_image,
-        dirs: context.dirs.clone(),
+        toolchain: context.toolchain(args.node_image),
+        detectors: DETECTORS,
     };
 
     let (events, receiver) = Events::channel();
     let terminal = context.terminal;
     let reporter = Reporter::start(receiver, Mode::detect(args.quiet, terminal.dumb), terminal.err);
-    let report = trials(options, &events, &context.interrupt.cancel).await;
+    let report = run::run(&options, &events, &context.interrupt.cancel).await;
+    drop(events);
     reporter.finish().await;
     let report = report?;
 
@@ -150,11 +134,6 @@ pub async fn run(args: RunArgs, context: &Context) -> Result<ExitCode, Failure> 
     }
     written?;
     Ok(exit(&report))
-}
-
-/// SEAM: to be replaced by the flow of the trials.
-async fn trials(_options: RunOptions, _events: &Events, _cancel: &CancellationToken) -> Result<Report, Failure> {
-    Err(Failure::new(exit_code::INTERNAL, "running trials is not built yet"))
 }
 
 fn exit(report: &Report) -> ExitCode {

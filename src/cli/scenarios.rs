@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::failure::{Failure, unknown};
 use crate::exit_code;
+use crate::scenario::{self, Scenario, ScenarioError};
 
 /// One scenario, as far as `list`, `explain` and the choice of `run` need it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -26,38 +27,35 @@ pub struct Entry {
 ///
 /// # Errors
 /// Where the folder is not there; where a scenario's file is wrong.
-pub fn load(dir: &Path) -> Result<Vec<Entry>, Failure> {
-    // SEAM: to be replaced by `crate::scenario::load_all` and a conversion.
-    let folders = std::fs::read_dir(dir).map_err(|error| {
-        Failure::new(
-            exit_code::USAGE,
-            format!("the scenarios in {} could not be read: {error}", dir.display()),
-        )
-        .hint("run this in the repository, or name the folder with --scenarios")
-    })?;
-    let mut entries: Vec<Entry> = folders
-        .filter_map(Result::ok)
-        .filter_map(|folder| {
-            let readme = folder.path().join("README.md");
-            let text = std::fs::read_to_string(&readme).ok()?;
-            let id = folder.file_name().to_string_lossy().into_owned();
-            Some(Entry {
-                slug: id.split("--").next().unwrap_or(&id).to_owned(),
-                title: text
-                    .lines()
-                    .find_map(|line| line.strip_prefix("# "))
-                    .unwrap_or_default()
-                    .trim()
-                    .to_owned(),
-                source: String::new(),
-                engines: Vec::new(),
-                readme,
-                id,
-            })
-        })
-        .collect();
-    entries.sort_by(|a, b| a.id.cmp(&b.id));
-    Ok(entries)
+pub fn load(dir: &Path) -> Result<Vec<Scenario>, Failure> {
+    scenario::load_all(dir).map_err(|error| match error {
+        ScenarioError::NoFolder { .. } => Failure::usage(error.to_string()),
+        _ => Failure::new(exit_code::SCENARIO, error.to_string()),
+    })
+}
+
+impl Entry {
+    /// Whether a name on the command line means this one: its id, its slug, or the scenario that it is a form of.
+    pub fn means(&self, name: &str) -> bool {
+        self.id == name || self.slug == name || self.family() == name
+    }
+
+    fn family(&self) -> &str {
+        self.id.split_once("--").map_or(self.id.as_str(), |(family, _)| family)
+    }
+}
+
+impl From<&Scenario> for Entry {
+    fn from(scenario: &Scenario) -> Self {
+        Self {
+            id: scenario.id.clone(),
+            slug: scenario.slug.clone(),
+            title: scenario.title.clone(),
+            source: scenario.source.clone(),
+            engines: scenario.engines.clone(),
+            readme: scenario.readme(),
+        }
+    }
 }
 
 /// The scenarios that are meant: an id means one, a slug all of its forms, nothing means all.
@@ -69,13 +67,13 @@ pub fn select(entries: Vec<Entry>, names: &[String]) -> Result<Vec<Entry>, Failu
         return Ok(entries);
     }
     for name in names {
-        if !entries.iter().any(|entry| entry.id == *name || entry.slug == *name) {
+        if !entries.iter().any(|entry| entry.means(name)) {
             return Err(unknown("scenario", name, known(&entries)));
         }
     }
     Ok(entries
         .into_iter()
-        .filter(|entry| names.iter().any(|name| entry.id == *name || entry.slug == *name))
+        .filter(|entry| names.iter().any(|name| entry.means(name)))
         .collect())
 }
 

@@ -13,3 +13,7 @@ use crate::evidence::Evidence;
 pub fn diagnose(_evidence: &Evidence) -> Diagnosis {
     Diagnosis::default()
 }
+
+pub fn diagnose_with(_evidence: &Evidence, _detectors: &[&Detector]) -> Diagnosis {
+    Diagnosis::default()
+}

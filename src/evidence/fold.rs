@@ -344,6 +344,15 @@ impl Evidence {
             .map(|(_, (_, record))| record.as_ref())
     }
 
+    /// How much of its timeout the running engine still has for what it waits for now: the hook that runs, else the resources.
+    pub fn time_left(&self) -> Option<SignedDuration> {
+        let engine = self.engine().filter(|engine| engine.running())?;
+        let hooks = self.release(&engine.start.release).map(|record| record.hooks.as_slice()).unwrap_or_default();
+        let running = hooks.iter().filter(|hook| hook.completed_at.is_none()).filter_map(|hook| hook.started_at);
+        let since = running.filter(|started| *started >= engine.started_at).max().unwrap_or(engine.started_at);
+        Some(engine.start.timeout() - self.now.duration_since(since))
+    }
+
     /// How long ago a moment was, as far as the evidence reaches.
     pub fn since(&self, moment: Timestamp) -> SignedDuration {
         self.now.duration_since(moment)

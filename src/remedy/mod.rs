@@ -1,9 +1,13 @@
 //! Remedies: what a detector chooses, and the typed steps that a scenario maps it to.
 
+mod plan;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+pub use plan::{Plan, PlanError};
 
 /// What a detector says would put it right: a kind, with parameters that are known from the evidence.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

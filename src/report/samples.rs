@@ -132,6 +132,7 @@ pub fn outcome(verdict: Verdict, variant: Variant) -> Outcome {
         break_ms: broken.then_some(20_140),
         first_correct_ms: broken.then_some(8_230),
         left_ms: broken.then_some(11_910),
+        observe_ms: 0,
         remedy_ms: broken.then_some(4_100),
         window_ms: broken.then_some(10_000),
         overhead_ms: 420,

@@ -1,5 +1,7 @@
 //! What the expected and the observed make of a trial: one verdict.
 
+pub mod judge;
+
 use std::fmt;
 
 use schemars::JsonSchema;
@@ -181,6 +183,9 @@ pub struct Outcome {
     /// What the engine still had to wait when the diagnosis was right.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left_ms: Option<u64>,
+    /// Looking on after the engine gave up, until the diagnosis was settled.
+    #[serde(default)]
+    pub observe_ms: u64,
     /// Applying the remedy until healthy, the stability window not included.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remedy_ms: Option<u64>,

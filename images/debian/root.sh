@@ -1,0 +1,37 @@
+#!/bin/bash
+# Makes a Debian root file system as one tar file.
+#
+#   root.sh RESULT.tar SUITE MIRROR COMPONENTS PACKAGES DEBS [KEYRING]
+#
+# COMPONENTS and PACKAGES are separated by commas; DEBS is a folder that keeps downloaded packages for the next time. Must run as root
+# and in mount and pid namespaces of its own: what debootstrap mounts then goes away with this process, however it ends.
+set -euo pipefail
+# The first process of a pid namespace gets no signal that it has no handler for.
+trap 'exit 143' TERM INT
+
+result=$1 suite=$2 mirror=$3 components=$4 packages=$5 debs=$6 keyring=${7:-}
+
+tree=$(mktemp -d "$(dirname "$result")/tree.XXXXXX")
+mkdir -p "$debs"
+debootstrap --variant=minbase --components="$components" --include="$packages" --cache-dir="$debs" \
+  ${keyring:+--keyring="$keyring"} "$suite" "$tree" "$mirror" || {
+  status=$?
+  # debootstrap keeps the reason to its own log.
+  tail -n 3 "$tree/debootstrap/debootstrap.log" >&2 2>/dev/null || true
+  exit "$status"
+}
+
+cd "$tree"
+# Nobody reads manuals in a node; licences stay.
+find usr/share/doc -mindepth 1 ! -type d ! -name copyright -delete
+rm -rf usr/share/{man,info,locale,lintian,linda,doc-base,bash-completion} \
+  var/cache/{apt,debconf,ldconfig}/* var/lib/apt/lists/* var/log/{apt,bootstrap.log,dpkg.log,alternatives.log} \
+  var/cache/ldconfig etc/apt/sources.list etc/apt/apt.conf.d/*proxy* \
+  etc/machine-id etc/resolv.conf etc/hostname root/.wget-hsts
+# Each node makes a machine id of its own; an empty file is what systemd takes for "not yet".
+: >etc/machine-id
+
+# Container engines provide these three.
+tar --exclude='./proc/*' --exclude='./sys/*' --exclude='./dev/*' --numeric-owner --sort=name -cf "$result" .
+cd /
+rm -rf --one-file-system "$tree"

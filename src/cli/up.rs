@@ -1,0 +1,109 @@
+//! `rekindle up`: a cluster that stays.
+
+use tokio_util::sync::CancellationToken;
+
+use crate::cluster::{self, Cluster, ClusterError};
+use crate::events::Events;
+use crate::toolchain::{self, Toolchain, ToolchainError};
+
+/// Create the cluster, or attach to the one that is up, and keep it.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Name of the cluster.
+    #[arg(long, default_value = cluster::DEFAULT_NAME)]
+    pub name: String,
+    /// Port of this machine for the API server; 0 lets Docker choose.
+    #[arg(long, default_value_t = 0, value_name = "PORT")]
+    pub api_port: u16,
+    /// A node image of your own instead of the one that is built.
+    #[arg(long, value_name = "IMAGE")]
+    pub node_image: Option<String>,
+}
+
+/// Why there is no cluster.
+#[derive(Debug, thiserror::Error)]
+pub enum ProvisionError {
+    #[error(transparent)]
+    Toolchain(#[from] ToolchainError),
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+}
+
+/// Everything that stands between a command and its cluster: the toolchain, what dead runs left, the preflight checks, the cluster.
+///
+/// # Errors
+/// [`ProvisionError`]; nothing of a cluster that could not be had is left.
+pub async fn provision(
+    options: &cluster::Options,
+    toolchain: &toolchain::Options,
+    events: &Events,
+    cancel: &CancellationToken,
+) -> Result<(Toolchain, Cluster), ProvisionError> {
+    let tools = toolchain::prepare(toolchain, events, cancel).await?;
+    cluster::reap(&options.state, events, cancel).await?;
+    if let Some(cluster) = Cluster::attach(options, events, cancel).await? {
+        // Attaching again under the creation lock is cheap, and the only way that ends with a cluster of the wanted kind.
+        drop(cluster);
+    } else {
+        let checks = cluster::preflight::preflight(options, &toolchain.cache, cancel).await;
+        cluster::preflight::require(&checks)?;
+    }
+    let cluster = Cluster::up(options, &tools, events, cancel).await?;
+    Ok((tools, cluster))
+}
+
+/// Runs the command; the answer is what to print.
+///
+/// # Errors
+/// See [`provision`].
+pub async fn run(
+    args: &Args,
+    toolchain: &toolchain::Options,
+    events: &Events,
+    cancel: &CancellationToken,
+) -> Result<String, ProvisionError> {
+    let options = cluster::Options {
+        name: args.name.clone(),
+        keep: true,
+        api_port: args.api_port,
+        ..cluster::Options::new(&toolchain.state)
+    };
+    let (tools, cluster) = provision(&options, toolchain, events, cancel).await?;
+    Ok(how_to_use(&cluster, &tools))
+}
+
+fn how_to_use(cluster: &Cluster, tools: &Toolchain) -> String {
+    let state = if cluster.fresh() { "is up" } else { "was up already" };
+    let named = if cluster.name == cluster::DEFAULT_NAME {
+        String::new()
+    } else {
+        format!(" --name {}", cluster.name)
+    };
+    format!(
+        "The cluster {} {state} (Kubernetes {}).\n\n  export KUBECONFIG={}\n  {} get pods --all-namespaces\n\nIt stays until `rekindle down{named}`.",
+        cluster.name,
+        tools.kubernetes_version,
+        quoted(&cluster.kubeconfig.display().to_string()),
+        quoted(&tools.kubectl.display().to_string()),
+    )
+}
+
+/// As a shell would need it.
+fn quoted(text: &str) -> String {
+    if text.chars().all(|c| c.is_ascii_alphanumeric() || "/-_.+:".contains(c)) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_survive_the_shell() {
+        assert_eq!(quoted("/a/b-1.2"), "/a/b-1.2");
+        assert_eq!(quoted("/a b/it's"), r"'/a b/it'\''s'");
+    }
+}

@@ -1,0 +1,142 @@
+//! What kind, CoreDNS and the cluster are told: pure text, decided before anything runs.
+
+/// The label that marks everything Docker keeps for a run.
+pub const RUN_LABEL: &str = "dev.rekindle.run";
+/// The label that every node of ours carries in Kubernetes.
+pub const NODE_LABEL: &str = "rekindle.dev/run-id";
+/// The ConfigMap in `kube-system` that says whose cluster it is.
+pub const OWNER: &str = "rekindle-owner";
+/// The label by which kind marks its node containers.
+pub const KIND_LABEL: &str = "io.x-k8s.kind.cluster";
+/// Stated in kind's configuration, not left to its default: the nodes get a route for it.
+pub const SERVICE_SUBNET: &str = "10.96.0.0/16";
+
+/// Names longer than this make host names of nodes that Linux refuses.
+const NAME_MAX: usize = 45;
+
+/// Says what is wrong with a cluster's name, in words that fit after "the cluster name x".
+pub fn name_fault(name: &str) -> Option<&'static str> {
+    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
+    let edge = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    if name.is_empty() {
+        Some("is empty")
+    } else if name.len() > NAME_MAX {
+        Some("is longer than 45 characters")
+    } else if !name.chars().all(inner) {
+        Some("has characters other than a-z, 0-9, '-' and '.'")
+    } else if !name.starts_with(edge) || !name.ends_with(edge) {
+        Some("does not begin and end with a letter or digit")
+    } else {
+        None
+    }
+}
+
+/// kind's configuration of a cluster with one node.
+///
+/// The patches name no version of kubeadm's format and give their arguments as a map: kind applies such patches to whichever version it
+/// writes for the Kubernetes at hand, and keeps the arguments that it sets itself. One control plane with nothing to lose needs no leader
+/// election, which also costs controllers 11 s after a pause, and no fsync in etcd.
+pub fn kind_config(cluster: &str, run_id: &str, api_port: u16) -> String {
+    // -1 lets Docker choose. kind's own choice of 0 looks for a free port first and uses it later, when it may be taken.
+    let port = if api_port == 0 { "-1".to_owned() } else { api_port.to_string() };
+    format!(
+        r#"kind: Cluster
+apiVersion: kind.x-k8s.io/v1alpha4
+name: {cluster}
+networking:
+  ipFamily: ipv4
+  apiServerAddress: 127.0.0.1
+  apiServerPort: {port}
+  serviceSubnet: {SERVICE_SUBNET}
+kubeadmConfigPatches:
+- |
+  kind: ClusterConfiguration
+  controllerManager:
+    extraArgs:
+      leader-elect: "false"
+  scheduler:
+    extraArgs:
+      leader-elect: "false"
+  etcd:
+    local:
+      extraArgs:
+        unsafe-no-fsync: "true"
+nodes:
+- role: control-plane
+  labels:
+    {NODE_LABEL}: "{run_id}"
+"#
+    )
+}
+
+/// CoreDNS for a cluster without an outside: names of the cluster, and NXDOMAIN at once for all others.
+///
+/// Nothing is cached: a scenario that creates a Service must not wait for a negative answer to grow old.
+pub const COREFILE: &str = "\
+cluster.local:53 in-addr.arpa:53 ip6.arpa:53 {
+    errors
+    health
+    ready
+    kubernetes cluster.local in-addr.arpa ip6.arpa {
+        pods insecure
+        ttl 5
+    }
+    loadbalance
+    reload 2s
+}
+.:53 {
+    errors
+    template ANY ANY {
+        rcode NXDOMAIN
+    }
+    reload 2s
+}
+";
+
+/// Runs in a node: takes away the way out, and keeps a way to Services for what runs in the node's own network.
+///
+/// The API server calls webhooks by their Service's address; before kube-proxy's rules rewrite that address, the kernel wants a route
+/// for it, and there is no default one any more.
+pub fn seal_script() -> String {
+    format!(
+        "set -e\n\
+         ip route replace {SERVICE_SUBNET} dev eth0\n\
+         while ip route show default | grep -q .; do ip route del default; done\n\
+         while ip -6 route show default | grep -q .; do ip -6 route del default; done\n"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_kind_or_linux_would_refuse_are_told_apart() {
+        for good in ["rekindle", "a", "ci-7.x"] {
+            assert_eq!(name_fault(good), None, "{good}");
+        }
+        for bad in ["", "Rekindle", "a b", "-a", "a-", "a/b", &"a".repeat(46)] {
+            assert!(name_fault(bad).is_some(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_patches_hold_for_every_kubernetes_version() {
+        let config = kind_config("x", "aa11", 0);
+        assert!(!config.contains("kubeadm.k8s.io"), "a patch with a version applies to that version only");
+        assert!(!config.contains("name: leader-elect"), "a list of arguments is refused before 1.36");
+        assert!(config.contains("apiServerPort: -1"));
+        assert!(kind_config("x", "aa11", 6443).contains("apiServerPort: 6443"));
+        assert!(config.contains("rekindle.dev/run-id: \"aa11\""));
+    }
+
+    #[test]
+    fn coredns_asks_nobody() {
+        for plugin in ["forward", "resolv.conf", "cache"] {
+            assert!(!COREFILE.contains(plugin), "{plugin}");
+        }
+        // Without fallthrough an unknown address inside the cluster ends here, too.
+        assert!(!COREFILE.contains("fallthrough"));
+        assert_eq!(COREFILE.matches('{').count(), COREFILE.matches('}').count());
+    }
+}

@@ -1,0 +1,369 @@
+//! Creating a cluster: kind does its work, and everything that need not wait for its end is done beside it.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{ConfigMap, Node, ServiceAccount};
+use kube::api::{Api, ListParams, PostParams};
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use super::ClusterError;
+use super::config::{self, OWNER};
+use super::journal::{Entry, Journal};
+use super::owner::Access;
+use super::{dns, docker, owner};
+use crate::command::{Command, CommandError};
+use crate::events::{Event, Events};
+use crate::wait::{Seen, WaitError, until};
+
+/// kind's own steps give up after four minutes; a machine that is slower than this is of no use for the scenarios either.
+const CREATE: Duration = Duration::from_secs(300);
+/// From the end of kind to a cluster whose DNS answers.
+const READY: Duration = Duration::from_secs(120);
+/// Loading an image of some hundred megabytes on a busy machine.
+const LOAD: Duration = Duration::from_secs(180);
+const LOOK: Duration = Duration::from_millis(100);
+/// The service account that every pod without one of its own runs as.
+const DEFAULT_ACCOUNT: &str = "default";
+
+/// kind outlives a caller that is killed. Where the machine has the two commands, the kernel ends kind with its caller, and a lock that
+/// kind's own children inherit says when the last of them is gone.
+const MAKER: &str = "lock=$1; shift
+if command -v setpriv >/dev/null && command -v flock >/dev/null; then
+  exec setpriv --pdeathsig KILL flock --no-fork \"$lock\" \"$@\"
+fi
+exec \"$@\"";
+
+/// What a creation needs to know.
+pub struct Plan<'a> {
+    pub kind: &'a Path,
+    pub images: &'a [String],
+    pub entry: &'a Entry,
+    pub journal: &'a Journal,
+    pub api_port: u16,
+}
+
+impl Plan<'_> {
+    fn node(&self) -> &str {
+        &self.entry.nodes[0]
+    }
+
+    /// Makes the network and the cluster, and returns when it can be used. Leaves what it made when it fails.
+    ///
+    /// # Errors
+    /// With the node's last words when kind fails or the cluster does not become ready.
+    pub async fn run(&self, events: &Events, cancel: &CancellationToken) -> Result<Access, ClusterError> {
+        let entry = self.entry;
+        let name = format!("Create cluster {}", entry.cluster);
+        let step = events.step(name.as_str());
+        if let Some(dir) = entry.kubeconfig.parent() {
+            std::fs::create_dir_all(dir).map_err(|source| ClusterError::Folder {
+                doing: "made",
+                path: dir.to_owned(),
+                source,
+            })?;
+        }
+        docker::create_network(&entry.network, &entry.run_id, cancel).await?;
+
+        // One failure ends the other parts, and all of them have ended when this returns: nothing may be made behind a clean-up's back.
+        let parts = cancel.child_token();
+        let stop = |error: ClusterError| {
+            parts.cancel();
+            error
+        };
+        let (kind, images, inside) = tokio::join!(
+            async { self.kind(&name, events, &parts).await.map_err(stop) },
+            async { self.load_early(&parts).await.map_err(stop) },
+            async { self.furnish(&parts).await.map_err(stop) },
+        );
+        if cancel.is_cancelled() {
+            return Err(ClusterError::Interrupted {
+                what: "creating the cluster",
+            });
+        }
+        // The first cause is the one that is not an interruption; among several, kind's.
+        let mut failures: Vec<ClusterError> = [kind.err(), images.err(), inside.err()].into_iter().flatten().collect();
+        failures.sort_by_key(ClusterError::interrupted);
+        if let Some(error) = failures.into_iter().next() {
+            return Err(error);
+        }
+
+        step.progress("waiting until it can be used");
+        let access = owner::open(&entry.cluster, &entry.kubeconfig).await?;
+        self.usable(&access, cancel).await?;
+        step.done();
+        Ok(access)
+    }
+
+    async fn kind(&self, name: &str, events: &Events, cancel: &CancellationToken) -> Result<(), ClusterError> {
+        let entry = self.entry;
+        let (step, events) = (name.to_owned(), events.clone());
+        let mut command = Command::new("sh", CREATE)
+            .args(["-c", MAKER, "sh"])
+            .arg(self.journal.maker_lock(&entry.run_id))
+            .arg(self.kind)
+            .args(["create", "cluster", "--retain", "--wait", "0s", "--config", "-"])
+            .args(["--name", &entry.cluster, "--image", &entry.node_image])
+            .arg("--kubeconfig")
+            .arg(&entry.kubeconfig)
+            .env("KIND_EXPERIMENTAL_DOCKER_NETWORK", &entry.network)
+            .env("KIND_EXPERIMENTAL_PROVIDER", "docker")
+            .env_remove("KUBECONFIG")
+            .env_remove("KIND_CLUSTER_NAME")
+            .stdin_bytes(config::kind_config(&entry.cluster, &entry.run_id, self.api_port))
+            .on_line(move |_, line| {
+                let line = line.trim_matches(|c: char| !c.is_ascii_alphanumeric());
+                if !line.is_empty() {
+                    let (step, detail) = (step.clone(), line.to_owned());
+                    events.send(Event::StepProgress { step, detail });
+                }
+            });
+        // A node without a way out has no use for a proxy, and would ask it for addresses inside the cluster.
+        for proxy in ["HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"] {
+            command = command.env(proxy, "");
+        }
+        match command.run(cancel).await {
+            Ok(_) => Ok(()),
+            Err(CommandError::Interrupted { .. }) => Err(ClusterError::Interrupted {
+                what: "creating the cluster",
+            }),
+            Err(source) => Err(ClusterError::Create {
+                name: entry.cluster.clone(),
+                source: reworded(source),
+                node: last_words(self.node()).await,
+            }),
+        }
+    }
+
+    /// Loads the images as soon as the node's containerd answers, while kubeadm still works.
+    async fn load_early(&self, cancel: &CancellationToken) -> Result<(), ClusterError> {
+        if self.images.is_empty() {
+            return Ok(());
+        }
+        self.node_runs(cancel).await?;
+        let ready = "until ctr --namespace=k8s.io version >/dev/null 2>&1; do sleep 0.1; done";
+        exec(self.node(), ready, CREATE, cancel)
+            .await
+            .map_err(|source| self.failed("wait for the node's containerd", source))?;
+        load(self.images, self.node(), cancel).await
+    }
+
+    /// Gives the cluster its DNS configuration and its owner's mark as soon as its API answers, and closes the node's way out.
+    async fn furnish(&self, cancel: &CancellationToken) -> Result<(), ClusterError> {
+        let entry = self.entry;
+        let port = self.node_runs(cancel).await?;
+        // kubeadm writes these files before it starts the API server. The first is missing before Kubernetes 1.29, and the second one
+        // gets its rights only some time after the API server answers.
+        let wait = "until [ -s /etc/kubernetes/manifests/kube-apiserver.yaml ]; do sleep 0.1; done; \
+                    cat /etc/kubernetes/super-admin.conf 2>/dev/null || cat /etc/kubernetes/admin.conf";
+        let inner = exec(self.node(), wait, CREATE, cancel)
+            .await
+            .map_err(|source| self.failed("wait for the node's API server", source))?;
+        let server = format!("https://127.0.0.1:{port}");
+        let inside = Path::new("/etc/kubernetes/admin.conf");
+        let access = owner::open_inner(&entry.cluster, inside, &inner.text(), &server).await?;
+
+        let patience = |what: &'static str| Patience { what, deadline: CREATE };
+        patience("the API server").until_done(cancel, || dns::configure(&access.client)).await?;
+        patience("the owner's mark").until_done(cancel, || plant(&access.client, entry)).await?;
+        exec(self.node(), &config::seal_script(), LOAD, cancel)
+            .await
+            .map_err(|source| ClusterError::Seal {
+                node: self.node().to_owned(),
+                source,
+            })?;
+        patience("CoreDNS's Deployment")
+            .until_some(cancel, || dns::slim(&access.client))
+            .await?;
+        Ok(())
+    }
+
+    async fn node_runs(&self, cancel: &CancellationToken) -> Result<u16, ClusterError> {
+        let node = self.node();
+        let waited = until("the node's container", CREATE, LOOK, cancel, || async {
+            match docker::container(node, cancel).await {
+                Ok(Some(container)) if container.running => match container.api_port {
+                    Some(port) => Seen::Done(port),
+                    None => Seen::NotYet("its port is not published".to_owned()),
+                },
+                Ok(Some(_)) => Seen::NotYet("it is not running".to_owned()),
+                Ok(None) => Seen::NotYet("it does not exist".to_owned()),
+                Err(error) => Seen::NotYet(error.to_string()),
+            }
+        });
+        waited.await.map_err(|source| not_ready(&self.entry.cluster, source, String::new()))
+    }
+
+    fn failed(&self, what: &'static str, source: CommandError) -> ClusterError {
+        ClusterError::docker(what, source)
+    }
+
+    /// Waits until a pod can be created and finds its way: the node is ready, names resolve, its account is there.
+    async fn usable(&self, access: &Access, cancel: &CancellationToken) -> Result<(), ClusterError> {
+        let waited = until("a usable cluster", READY, LOOK, cancel, || async {
+            match missing(&access.client).await {
+                Ok(None) => Seen::Done(()),
+                Ok(Some(missing)) => Seen::NotYet(missing),
+                Err(error) => Seen::NotYet(error.to_string()),
+            }
+        });
+        match waited.await {
+            Ok(()) => Ok(()),
+            Err(source) => {
+                let node = match source {
+                    WaitError::Deadline { .. } => last_words(self.node()).await,
+                    WaitError::Interrupted { .. } => String::new(),
+                };
+                Err(not_ready(&self.entry.cluster, source, node))
+            }
+        }
+    }
+}
+
+fn not_ready(name: &str, source: WaitError, node: String) -> ClusterError {
+    match source {
+        WaitError::Interrupted { .. } => ClusterError::Interrupted {
+            what: "creating the cluster",
+        },
+        source => ClusterError::NotReady {
+            name: name.to_owned(),
+            source,
+            node,
+        },
+    }
+}
+
+/// Tries against an API server that is only just starting, where any answer but success may still change.
+struct Patience {
+    what: &'static str,
+    deadline: Duration,
+}
+
+impl Patience {
+    async fn until_done<F>(self, cancel: &CancellationToken, mut attempt: impl FnMut() -> F) -> Result<(), ClusterError>
+    where
+        F: Future<Output = Result<(), kube::Error>>,
+    {
+        self.until_some(cancel, || {
+            let attempt = attempt();
+            async { attempt.await.map(Some) }
+        })
+        .await
+    }
+
+    async fn until_some<F>(self, cancel: &CancellationToken, mut attempt: impl FnMut() -> F) -> Result<(), ClusterError>
+    where
+        F: Future<Output = Result<Option<()>, kube::Error>>,
+    {
+        let waited = until(self.what, self.deadline, LOOK, cancel, || {
+            let attempt = attempt();
+            async {
+                match attempt.await {
+                    Ok(Some(())) => Seen::Done(()),
+                    Ok(None) => Seen::NotYet("it does not exist".to_owned()),
+                    Err(error) => Seen::NotYet(error.to_string()),
+                }
+            }
+        });
+        waited.await.map_err(|source| not_ready(self.what, source, String::new()))
+    }
+}
+
+async fn plant(client: &kube::Client, entry: &Entry) -> Result<(), kube::Error> {
+    let maps: Api<ConfigMap> = Api::namespaced(client.clone(), "kube-system");
+    let map: ConfigMap = serde_json::from_value(json!({
+        "metadata": { "name": OWNER, "namespace": "kube-system" },
+        "data": { "run-id": entry.run_id, "cluster": entry.cluster },
+    }))
+    .map_err(kube::Error::SerdeError)?;
+    match maps.create(&PostParams::default(), &map).await {
+        Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
+        result => result.map(drop),
+    }
+}
+
+/// What still keeps a pod in the namespace `default` from running, if anything.
+async fn missing(client: &kube::Client) -> Result<Option<String>, kube::Error> {
+    let nodes: Api<Node> = Api::all(client.clone());
+    let everything = ListParams::default();
+    for node in nodes.list(&everything).await? {
+        let conditions = node.status.and_then(|status| status.conditions).unwrap_or_default();
+        if let Some(ready) = conditions.iter().find(|condition| condition.type_ == "Ready")
+            && ready.status == "True"
+        {
+            continue;
+        }
+        return Ok(Some(format!("node {} is not ready", node.metadata.name.unwrap_or_default())));
+    }
+    let accounts: Api<ServiceAccount> = Api::default_namespaced(client.clone());
+    if accounts.get_opt(DEFAULT_ACCOUNT).await?.is_none() {
+        return Ok(Some("the namespace default has no ServiceAccount".to_owned()));
+    }
+    dns::fault(client).await
+}
+
+/// Runs a script in a node.
+///
+/// # Errors
+/// See [`CommandError`].
+pub async fn exec(node: &str, script: &str, deadline: Duration, cancel: &CancellationToken) -> Result<crate::command::Output, CommandError> {
+    let command = Command::new("docker", deadline).args(["exec", node, "sh", "-c", script]);
+    command.run(cancel).await
+}
+
+/// Streams images from Docker into a node's containerd.
+///
+/// # Errors
+/// [`ClusterError::Load`] with what either side said.
+pub async fn load(images: &[String], node: &str, cancel: &CancellationToken) -> Result<(), ClusterError> {
+    // Not --all-platforms, as kind does it: an archive that names platforms without holding them would be refused.
+    let pipe = "set -o pipefail; node=$1; shift; docker save \"$@\" | docker exec -i \"$node\" ctr --namespace=k8s.io images import -";
+    let command = Command::new("bash", LOAD).args(["-c", pipe, "bash", node]).args(images);
+    match command.run(cancel).await {
+        Ok(_) => Ok(()),
+        Err(CommandError::Interrupted { .. }) => Err(ClusterError::Interrupted { what: "loading images" }),
+        Err(source) => Err(ClusterError::Load {
+            image: images.join(" "),
+            node: node.to_owned(),
+            source: reworded(source),
+        }),
+    }
+}
+
+/// The shell is not what failed.
+fn reworded(source: CommandError) -> CommandError {
+    match source {
+        CommandError::Failed { status, last, output, .. } => CommandError::Failed {
+            program: "it".to_owned(),
+            status,
+            last,
+            output,
+        },
+        other => other,
+    }
+}
+
+/// What the node's kubelet complained about last, or its container when it did not get that far.
+async fn last_words(node: &str) -> String {
+    // Asked on the way to an error, possibly after an interrupt: it has its own, short deadline.
+    let cancel = CancellationToken::new();
+    let patience = Duration::from_secs(10);
+    let kubelet = "journalctl --unit kubelet --no-pager --output cat --lines 400 | grep -E '^(E[0-9]{4} |F[0-9]{4} |Error|.*rror:)' | tail -n 3";
+    if let Ok(output) = exec(node, kubelet, patience, &cancel).await
+        && !output.text().is_empty()
+    {
+        return format!("kubelet: {}", output.text().replace('\n', " / "));
+    }
+    let logs = Command::new("docker", patience).args(["logs", "--tail", "3", node]);
+    match logs.run(&cancel).await {
+        Ok(output) if !output.stdout.is_empty() => output.text().replace('\n', " / "),
+        Ok(output) => output.last_line(),
+        Err(_) => "none, its container does not exist".to_owned(),
+    }
+}
+
+/// Where the kubeconfig of a run's cluster lies. The folder is the run's own, so that it can go with it.
+pub fn kubeconfig_path(state: &Path, cluster: &str) -> PathBuf {
+    state.join("clusters").join(cluster).join("kubeconfig")
+}

@@ -1,0 +1,455 @@
+//! Clusters: made by kind, written down before they are made, proven to be ours before they are touched, and removed without a trace.
+
+mod config;
+mod create;
+mod dns;
+mod docker;
+mod error;
+mod journal;
+mod owner;
+pub mod preflight;
+mod removal;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+pub use config::{NODE_LABEL, OWNER, RUN_LABEL, SERVICE_SUBNET};
+pub use error::ClusterError;
+pub use journal::{Entry, Journal, JournalError, Phase};
+pub use removal::Removed;
+
+use crate::events::Events;
+use crate::toolchain::{self, Toolchain, ToolchainError};
+use crate::wait::{Seen, WaitError, until};
+use journal::Lock;
+
+/// The name of a cluster that nobody named.
+pub const DEFAULT_NAME: &str = "rekindle";
+
+/// How long to wait for another process that creates a cluster or clears up.
+const TURN: Duration = Duration::from_secs(600);
+
+/// Which cluster is wanted.
+#[derive(Debug, Clone)]
+pub struct Options {
+    pub name: String,
+    pub state: PathBuf,
+    /// It stays when the process ends, until `down` or `clean`.
+    pub keep: bool,
+    /// The port of this machine for the API server; 0 lets Docker choose.
+    pub api_port: u16,
+}
+
+impl Options {
+    pub fn new(state: impl Into<PathBuf>) -> Self {
+        Self {
+            name: DEFAULT_NAME.to_owned(),
+            state: state.into(),
+            keep: false,
+            api_port: 0,
+        }
+    }
+}
+
+/// A cluster that is up and proven to be ours. While it is held, no other process removes it.
+pub struct Cluster {
+    pub name: String,
+    pub run_id: String,
+    pub kubeconfig: PathBuf,
+    pub network: String,
+    pub client: kube::Client,
+    journal: Journal,
+    entry: Entry,
+    lock: Lock,
+    fresh: bool,
+}
+
+impl std::fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cluster").field("name", &self.name).field("run_id", &self.run_id).finish_non_exhaustive()
+    }
+}
+
+impl Cluster {
+    /// Creates the cluster, or attaches to the one of that name that is up and proven ours.
+    ///
+    /// # Errors
+    /// See [`ClusterError`]. What was made of a cluster that failed or was interrupted has been removed again.
+    pub async fn up(options: &Options, toolchain: &Toolchain, events: &Events, cancel: &CancellationToken) -> Result<Self, ClusterError> {
+        if let Some(fault) = config::name_fault(&options.name) {
+            return Err(ClusterError::Name {
+                name: options.name.clone(),
+                fault,
+            });
+        }
+        let journal = Journal::open(&options.state)?;
+        let _turn = turn(&journal, events, cancel).await?;
+        if let Some(mut cluster) = Self::attach(options, events, cancel).await? {
+            if cluster.entry.node_image != toolchain.node_image {
+                events.note(format!(
+                    "the cluster {} stands with the node image {}; run `rekindle down` first to have it with {}",
+                    cluster.name, cluster.entry.node_image, toolchain.node_image
+                ));
+            }
+            cluster.load_missing(&images(toolchain), cancel).await?;
+            if options.keep {
+                cluster.stand()?;
+            }
+            return Ok(cluster);
+        }
+        let foreign = docker::containers(&foreign_filters(&options.name), cancel).await?;
+        if let Some(container) = foreign.into_iter().next() {
+            return Err(ClusterError::Foreign {
+                name: options.name.clone(),
+                container: container.name,
+            });
+        }
+
+        let run_id = journal::new_run_id().map_err(|source| ClusterError::Folder {
+            doing: "read",
+            path: "/dev/urandom".into(),
+            source,
+        })?;
+        let kubeconfig = create::kubeconfig_path(&options.state, &options.name);
+        let entry = Entry::new(run_id, &options.name, &toolchain.node_image, kubeconfig);
+        let Some(lock) = journal.claim(&entry.run_id)? else {
+            return Err(in_use(&entry));
+        };
+        journal.write(&entry)?;
+        match Self::create(options, toolchain, &journal, entry.clone(), events, cancel).await {
+            Ok((entry, access)) => {
+                lock.share().map_err(|source| lock_failed(&options.state, source))?;
+                Ok(Self::held(entry, access.client, journal, lock, true))
+            }
+            Err(first) => match removal::remove(&journal, entry, events).await {
+                Ok(_) => Err(first),
+                Err(second) => Err(ClusterError::Twice {
+                    first: Box::new(first),
+                    second: Box::new(second),
+                }),
+            },
+        }
+    }
+
+    async fn create(
+        options: &Options,
+        toolchain: &Toolchain,
+        journal: &Journal,
+        mut entry: Entry,
+        events: &Events,
+        cancel: &CancellationToken,
+    ) -> Result<(Entry, owner::Access), ClusterError> {
+        let images = images(toolchain);
+        let plan = create::Plan {
+            kind: &toolchain.kind,
+            images: &images,
+            entry: &entry,
+            journal,
+            api_port: options.api_port,
+        };
+        let access = plan.run(events, cancel).await?;
+        entry.ca_sha256.clone_from(&access.ca_sha256);
+        entry.loaded = images;
+        entry.phase = if options.keep { Phase::Standing } else { Phase::Up };
+        prove(&access, &entry).await?;
+        journal.write(&entry)?;
+        Ok((entry, access))
+    }
+
+    /// The cluster of that name, when it is up and proven ours. What a dead run left under the name is removed on the way.
+    ///
+    /// # Errors
+    /// [`ClusterError::InUse`] when somebody is creating or removing it, [`ClusterError::NotOurs`] when the proof fails.
+    pub async fn attach(options: &Options, events: &Events, cancel: &CancellationToken) -> Result<Option<Self>, ClusterError> {
+        let journal = Journal::open(&options.state)?;
+        for entry in journal.entries()? {
+            if entry.cluster != options.name {
+                continue;
+            }
+            if reap_one(&journal, &entry, events).await?.is_some() {
+                continue;
+            }
+            let Some(lock) = journal.join(&entry.run_id)? else {
+                return Err(in_use(&entry));
+            };
+            // It may have been removed between the listing and the lock.
+            let Some(entry) = journal.entry(&entry.run_id)? else {
+                continue;
+            };
+            if let Some(cluster) = Self::enter(&journal, entry, lock, events, cancel).await? {
+                return Ok(Some(cluster));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Proves and opens one cluster; removes it when its nodes are gone or stopped, which a reboot or a `docker rm` does.
+    async fn enter(
+        journal: &Journal,
+        entry: Entry,
+        lock: Lock,
+        events: &Events,
+        cancel: &CancellationToken,
+    ) -> Result<Option<Self>, ClusterError> {
+        let filters: Vec<String> = entry.nodes.iter().map(|node| docker::named(node)).collect();
+        let nodes = docker::containers(&filters, cancel).await?;
+        if let Some(other) = nodes.iter().find(|node| !owner::owns_container(node, &entry)) {
+            return Err(ClusterError::Foreign {
+                name: entry.cluster.clone(),
+                container: other.name.clone(),
+            });
+        }
+        if nodes.len() < entry.nodes.len() || nodes.iter().any(|node| !node.running || node.paused) {
+            if !lock.alone().map_err(|source| lock_failed(&entry.kubeconfig, source))? {
+                return Err(in_use(&entry));
+            }
+            events.note(format!(
+                "the nodes of the cluster {} were stopped or removed by somebody else; it is made anew",
+                entry.cluster
+            ));
+            removal::remove(journal, entry, events).await?;
+            return Ok(None);
+        }
+        let access = owner::open(&entry.cluster, &entry.kubeconfig).await?;
+        prove(&access, &entry).await?;
+        // A node that Docker restarted has its way out again.
+        for node in &entry.nodes {
+            create::exec(node, &config::seal_script(), TURN, cancel)
+                .await
+                .map_err(|source| ClusterError::Seal {
+                    node: node.clone(),
+                    source,
+                })?;
+        }
+        Ok(Some(Self::held(entry, access.client, journal.clone(), lock, false)))
+    }
+
+    fn held(entry: Entry, client: kube::Client, journal: Journal, lock: Lock, fresh: bool) -> Self {
+        Self {
+            name: entry.cluster.clone(),
+            run_id: entry.run_id.clone(),
+            kubeconfig: entry.kubeconfig.clone(),
+            network: entry.network.clone(),
+            client,
+            journal,
+            entry,
+            lock,
+            fresh,
+        }
+    }
+
+    /// Whether this process created it; then this process removes it at its end, unless it was asked to keep it.
+    pub fn fresh(&self) -> bool {
+        self.fresh
+    }
+
+    /// The names of the nodes, which are also the names of their containers.
+    pub fn node_names(&self) -> &[String] {
+        &self.entry.nodes
+    }
+
+    /// Lets it stay when this process ends.
+    ///
+    /// # Errors
+    /// When the journal cannot be written.
+    pub fn stand(&mut self) -> Result<(), ClusterError> {
+        if self.entry.phase != Phase::Standing {
+            self.entry.phase = Phase::Standing;
+            self.journal.write(&self.entry)?;
+        }
+        Ok(())
+    }
+
+    /// Loads an image that Docker has into every node, once.
+    ///
+    /// # Errors
+    /// [`ClusterError::Load`] when either side refuses.
+    pub async fn load(&mut self, image: &str, cancel: &CancellationToken) -> Result<(), ClusterError> {
+        self.load_missing(&[image.to_owned()], cancel).await
+    }
+
+    async fn load_missing(&mut self, images: &[String], cancel: &CancellationToken) -> Result<(), ClusterError> {
+        let missing: Vec<String> = images.iter().filter(|image| !self.entry.loaded.contains(image)).cloned().collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        for node in &self.entry.nodes {
+            create::load(&missing, node, cancel).await?;
+        }
+        self.entry.loaded.extend(missing);
+        Ok(self.journal.write(&self.entry)?)
+    }
+
+    /// Removes it completely, also when the run was interrupted.
+    ///
+    /// # Errors
+    /// [`ClusterError::InUse`] when another process uses it, [`ClusterError::LeftBehind`] when something of it is still there.
+    pub async fn down(self, events: &Events) -> Result<Removed, ClusterError> {
+        if !self.lock.alone().map_err(|source| lock_failed(&self.kubeconfig, source))? {
+            return Err(in_use(&self.entry));
+        }
+        let entry = self.journal.entry(&self.run_id)?.unwrap_or(self.entry);
+        removal::remove(&self.journal, entry, events).await
+    }
+}
+
+/// Removes the clusters of that name that are in the journal; an empty answer when there is none.
+///
+/// # Errors
+/// [`ClusterError::InUse`] when a process uses one of them, [`ClusterError::LeftBehind`] when something of it is still there.
+pub async fn down(state: &Path, name: &str, events: &Events) -> Result<Vec<Removed>, ClusterError> {
+    remove_where(state, events, |entry| entry.cluster == name).await
+}
+
+/// Removes every run of this journal, standing clusters included.
+///
+/// # Errors
+/// As for [`down`]; the first run that cannot be removed ends it.
+pub async fn clean(state: &Path, events: &Events) -> Result<Vec<Removed>, ClusterError> {
+    remove_where(state, events, |_| true).await
+}
+
+async fn remove_where(state: &Path, events: &Events, wanted: impl Fn(&Entry) -> bool) -> Result<Vec<Removed>, ClusterError> {
+    let journal = Journal::open(state)?;
+    let mut removed = Vec::new();
+    for entry in journal.entries()?.into_iter().filter(wanted) {
+        let Some(_lock) = journal.claim(&entry.run_id)? else {
+            return Err(in_use(&entry));
+        };
+        if let Some(entry) = journal.entry(&entry.run_id)? {
+            removed.push(removal::remove(&journal, entry, events).await?);
+        } else {
+            journal.remove(&entry.run_id)?;
+        }
+    }
+    Ok(removed)
+}
+
+/// What dead runs had left and what was removed of it.
+#[derive(Debug, Clone, Default)]
+pub struct Reaped {
+    pub runs: Vec<Removed>,
+}
+
+/// Whether the journal of this state folder names anything at all; Docker is only needed when it does.
+///
+/// # Errors
+/// When the journal cannot be read.
+pub fn anything(state: &Path) -> Result<bool, ClusterError> {
+    Ok(!Journal::open(state)?.entries()?.is_empty())
+}
+
+/// Removes what dead runs left: those whose lock is free and that were not made to stand. Called at the start of every command that
+/// provisions.
+///
+/// # Errors
+/// When something cannot be removed; it then stays in the journal.
+pub async fn reap(state: &Path, events: &Events, cancel: &CancellationToken) -> Result<Reaped, ClusterError> {
+    let journal = Journal::open(state)?;
+    let mut reaped = Reaped::default();
+    for entry in journal.entries()? {
+        if cancel.is_cancelled() {
+            return Err(ClusterError::Interrupted { what: "reaping" });
+        }
+        reaped.runs.extend(reap_one(&journal, &entry, events).await?);
+    }
+    Ok(reaped)
+}
+
+/// Makes sure that Docker answers, starting it when it does not: what the journal names can only be removed with it.
+///
+/// # Errors
+/// When it cannot be started.
+pub async fn wake_docker(options: &toolchain::Options, events: &Events, cancel: &CancellationToken) -> Result<(), ToolchainError> {
+    if docker::docker(["version", "--format", "{{.Server.Version}}"]).run(cancel).await.is_ok() {
+        return Ok(());
+    }
+    toolchain::prepare(options, events, cancel).await.map(drop)
+}
+
+async fn reap_one(journal: &Journal, entry: &Entry, events: &Events) -> Result<Option<Removed>, ClusterError> {
+    if entry.phase == Phase::Standing {
+        return Ok(None);
+    }
+    let Some(_lock) = journal.claim(&entry.run_id)? else {
+        return Ok(None);
+    };
+    // Only what it says under the lock counts: its owner may have finished meanwhile.
+    let Some(entry) = journal.entry(&entry.run_id)? else {
+        journal.remove(&entry.run_id)?;
+        return Ok(None);
+    };
+    if entry.phase == Phase::Standing {
+        return Ok(None);
+    }
+    let removed = removal::remove(journal, entry, events).await?;
+    events.note(format!(
+        "a run that died ({}, cluster {}) had left {removed}; it is removed",
+        removed.run_id, removed.cluster
+    ));
+    Ok(Some(removed))
+}
+
+async fn prove(access: &owner::Access, entry: &Entry) -> Result<(), ClusterError> {
+    let facts = owner::facts(access)
+        .await
+        .map_err(|source| ClusterError::api(&entry.cluster, "the question whose cluster it is", source))?;
+    match owner::doubt(&facts, entry) {
+        None => Ok(()),
+        Some(why) => Err(ClusterError::NotOurs {
+            name: entry.cluster.clone(),
+            run_id: entry.run_id.clone(),
+            why,
+        }),
+    }
+}
+
+async fn turn(journal: &Journal, events: &Events, cancel: &CancellationToken) -> Result<Lock, ClusterError> {
+    if let Some(lock) = journal.creation()? {
+        return Ok(lock);
+    }
+    events.note("another rekindle process is creating a cluster; this one waits for it");
+    let waited = until("the other process's end", TURN, Duration::from_millis(100), cancel, || async {
+        match journal.creation() {
+            Ok(Some(lock)) => Seen::Done(Ok(lock)),
+            Ok(None) => Seen::NotYet("it is still at it".to_owned()),
+            Err(error) => Seen::Done(Err(error)),
+        }
+    });
+    match waited.await {
+        Ok(lock) => Ok(lock?),
+        Err(WaitError::Interrupted { .. }) => Err(ClusterError::Interrupted {
+            what: "waiting for another creation",
+        }),
+        Err(source) => Err(ClusterError::CreationBusy { source }),
+    }
+}
+
+fn images(toolchain: &Toolchain) -> Vec<String> {
+    vec![toolchain.images.tools.reference.clone(), toolchain.images.standin.reference.clone()]
+}
+
+/// Finds what kind would stumble over: a container with a node's name, and a cluster with this name.
+fn foreign_filters(name: &str) -> [String; 2] {
+    [
+        docker::named(&format!("{name}-control-plane")),
+        format!("label={}={name}", config::KIND_LABEL),
+    ]
+}
+
+fn in_use(entry: &Entry) -> ClusterError {
+    ClusterError::InUse {
+        name: entry.cluster.clone(),
+        run_id: entry.run_id.clone(),
+    }
+}
+
+fn lock_failed(path: &Path, source: std::io::Error) -> ClusterError {
+    ClusterError::Folder {
+        doing: "locked",
+        path: path.to_owned(),
+        source,
+    }
+}

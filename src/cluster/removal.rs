@@ -1,0 +1,190 @@
+//! Removing a run completely: what exists is looked at until nothing is left, and only then is the run forgotten.
+
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use super::ClusterError;
+use super::config::RUN_LABEL;
+use super::docker;
+use super::journal::{Entry, Journal, Phase};
+use super::owner;
+use crate::events::Events;
+use crate::wait::{Seen, until};
+
+/// How long a removal may take in all. A node with a full disk takes Docker some ten seconds.
+const DEADLINE: Duration = Duration::from_secs(120);
+/// Between two looks. After the first, everything that a killed creation had under way in the daemon has come to light.
+const INTERVAL: Duration = Duration::from_millis(250);
+
+/// What was removed, by name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Removed {
+    pub run_id: String,
+    pub cluster: String,
+    pub containers: Vec<String>,
+    pub networks: Vec<String>,
+    pub volumes: Vec<String>,
+}
+
+impl std::fmt::Display for Removed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut parts = Vec::new();
+        for (what, names) in [
+            ("container", &self.containers),
+            ("network", &self.networks),
+            ("volume", &self.volumes),
+        ] {
+            match names.as_slice() {
+                [] => {}
+                [one] => parts.push(format!("{what} {}", short(one))),
+                many => parts.push(format!("{} {what}s", many.len())),
+            }
+        }
+        if parts.is_empty() {
+            f.write_str("nothing but its journal entry")
+        } else {
+            f.write_str(&parts.join(", "))
+        }
+    }
+}
+
+/// Anonymous volumes have names of 64 characters.
+fn short(name: &str) -> &str {
+    if name.len() == 64 { &name[..12] } else { name }
+}
+
+/// Removes everything of a run. The caller holds its lock alone.
+///
+/// The exit codes of the single steps are not looked at: what counts is what is there afterwards.
+///
+/// # Errors
+/// [`ClusterError::LeftBehind`] when something is still there at the deadline; the journal then still names it.
+pub async fn remove(journal: &Journal, mut entry: Entry, events: &Events) -> Result<Removed, ClusterError> {
+    // An interrupt is the reason for many removals and must not end them half-way; the deadline does.
+    let cancel = CancellationToken::new();
+    let step = events.step(format!("Remove cluster {}", entry.cluster));
+    let killed_while_creating = entry.phase == Phase::Creating;
+    entry.phase = Phase::Removing;
+    journal.write(&entry)?;
+
+    let removed = Removed {
+        run_id: entry.run_id.clone(),
+        cluster: entry.cluster.clone(),
+        ..Removed::default()
+    };
+    let run_id = entry.run_id.clone();
+    let under_way = Mutex::new(UnderWay {
+        entry,
+        removed,
+        empty_looks: 0,
+    });
+    until("an empty list of what it made", DEADLINE, INTERVAL, &cancel, || async {
+        let mut under_way = under_way.lock().await;
+        match under_way.look(journal, &cancel).await {
+            Ok(left) if left.is_empty() => {
+                under_way.empty_looks += 1;
+                // A daemon that was asked for a container just before the asker was killed may show it a moment later.
+                if under_way.empty_looks > usize::from(killed_while_creating) {
+                    Seen::Done(Ok(()))
+                } else {
+                    Seen::NotYet("nothing, once".to_owned())
+                }
+            }
+            Ok(left) => {
+                under_way.empty_looks = 0;
+                Seen::NotYet(left.join(", "))
+            }
+            Err(error) => Seen::Done(Err(error)),
+        }
+    })
+    .await
+    .map_err(|source| ClusterError::LeftBehind { run_id, source })??;
+
+    let UnderWay { entry, removed, .. } = under_way.into_inner();
+    if let Some(dir) = entry.kubeconfig.parent() {
+        match std::fs::remove_dir_all(dir) {
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                return Err(ClusterError::Folder {
+                    doing: "removed",
+                    path: dir.to_owned(),
+                    source,
+                });
+            }
+            _ => {}
+        }
+    }
+    journal.remove(&entry.run_id)?;
+    step.done();
+    Ok(removed)
+}
+
+struct UnderWay {
+    entry: Entry,
+    removed: Removed,
+    empty_looks: usize,
+}
+
+impl UnderWay {
+    /// Removes what is there, and says what was there when it came.
+    async fn look(&mut self, journal: &Journal, cancel: &CancellationToken) -> Result<Vec<String>, ClusterError> {
+        let Self { entry, removed, .. } = self;
+        let mut left = Vec::new();
+
+        let mut filters: Vec<String> = entry.nodes.iter().map(|node| docker::named(node)).collect();
+        filters.push(format!("label={RUN_LABEL}={}", entry.run_id));
+        let mut containers = docker::containers(&filters, cancel).await?;
+        containers.retain(|container| owner::owns_container(container, entry));
+        if !containers.is_empty() {
+            let known = entry.volumes.len();
+            for volume in containers.iter().flat_map(|container| &container.volumes) {
+                if !entry.volumes.contains(volume) {
+                    entry.volumes.push(volume.clone());
+                }
+            }
+            if entry.volumes.len() > known {
+                journal.write(entry)?;
+            }
+            let ids = containers.iter().map(|container| container.id.as_str());
+            let rm = docker::docker(["container", "rm", "--force", "--volumes"]).args(ids);
+            let said = rm.run_any_status(cancel).await.map_err(|source| ClusterError::docker("remove a container", source))?;
+            for container in containers {
+                left.push(format!("container {} ({})", container.name, said.last_line()));
+                note(&mut removed.containers, container.name);
+            }
+        }
+
+        let volumes = docker::volumes(&entry.volumes, &entry.run_id, cancel).await?;
+        if !volumes.is_empty() {
+            let rm = docker::docker(["volume", "rm"]).args(&volumes);
+            let said = rm.run_any_status(cancel).await.map_err(|source| ClusterError::docker("remove a volume", source))?;
+            for volume in volumes {
+                left.push(format!("volume {volume} ({})", said.last_line()));
+            }
+        }
+        // Most went with their containers; all that were known and are gone now were removed.
+        removed.volumes.clone_from(&entry.volumes);
+
+        if let Some(network) = docker::network(&entry.network, cancel).await?
+            && owner::owns_network(&network, entry)
+        {
+            let rm = docker::docker(["network", "rm", entry.network.as_str()]);
+            let said = rm.run_any_status(cancel).await.map_err(|source| ClusterError::docker("remove a network", source))?;
+            let users = if network.containers.is_empty() { String::new() } else { format!(", used by {}", network.containers.join(", ")) };
+            left.push(format!("network {}{users} ({})", network.name, said.last_line()));
+            note(&mut removed.networks, network.name);
+        }
+
+        if journal.being_made(&entry.run_id)? {
+            left.push("a kind process that is still creating it".to_owned());
+        }
+        Ok(left)
+    }
+}
+
+fn note(names: &mut Vec<String>, name: String) {
+    if !names.contains(&name) {
+        names.push(name);
+    }
+}

@@ -1,0 +1,206 @@
+//! A run: every chosen trial on one cluster, and the report.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use jiff::Timestamp;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::{ProvisionError, provision};
+use crate::cluster::{self, Cluster};
+use crate::diagnosis::Detector;
+use crate::events::{Event, Events};
+use crate::outcome::{Outcome, Profile, TrialId, Variant};
+use crate::report::{Report, Run, Versions};
+use crate::scenario::Scenario;
+use crate::toolchain::{self, Toolchain};
+use crate::trial::{Cleanup, Ground, Trial};
+
+/// What a trial takes of the machine's memory at the most, in bytes; half a dozen small pods and their processes.
+const MEMORY_PER_TRIAL: u64 = 400 << 20;
+/// Trials wait most of the time: so many share a core.
+const TRIALS_PER_CORE: usize = 4;
+
+/// Everything the runner is told.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The scenarios to run.
+    pub scenarios: Vec<Scenario>,
+    /// The engines to run them on; empty for each that a scenario is for.
+    pub engines: Vec<String>,
+    pub profile: Profile,
+    pub jobs: Option<NonZeroUsize>,
+    /// The cluster and the namespaces stay.
+    pub keep: bool,
+    /// The name of the cluster; the usual one unless it is set.
+    pub cluster: Option<String>,
+    pub toolchain: toolchain::Options,
+    pub detectors: &'static [&'static Detector],
+}
+
+/// The trials that these options ask for, in the order in which they start: the longest waits first.
+pub fn trials(options: &Options) -> Vec<Trial<'_>> {
+    let mut trials = Vec::new();
+    for scenario in &options.scenarios {
+        for engine in scenario.engines.iter().filter(|engine| options.engines.is_empty() || options.engines.contains(engine)) {
+            for variant in [Variant::Broken, Variant::Twin] {
+                if variant == Variant::Broken || scenario.twin_values.is_some() {
+                    let id = TrialId { scenario: scenario.id.clone(), engine: engine.clone(), variant, profile: options.profile };
+                    trials.push(Trial { id, scenario, detectors: options.detectors });
+                }
+            }
+        }
+    }
+    trials.sort_by_key(|trial| {
+        let pace = trial.scenario.pace(trial.id.profile);
+        (trial.id.variant, std::cmp::Reverse(pace.timeout + pace.observe))
+    });
+    trials
+}
+
+/// The ground for trials: a cluster that is up and proven ours, with everything loaded.
+pub struct Standing {
+    pub cluster: Cluster,
+    pub tools: Toolchain,
+    pub ground: Ground,
+    pub provision: std::time::Duration,
+}
+
+/// Sets everything up.
+///
+/// # Errors
+/// See [`ProvisionError`]; nothing of a cluster that could not be had is left.
+pub async fn stand(options: &Options, events: &Events, cancel: &CancellationToken) -> Result<Standing, ProvisionError> {
+    let started = Instant::now();
+    let mut wanted = cluster::Options::new(&options.toolchain.state);
+    wanted.keep = options.keep;
+    if let Some(name) = &options.cluster {
+        wanted.name.clone_from(name);
+    }
+    let (tools, cluster) = provision(&wanted, &options.toolchain, events, cancel).await?;
+    let ground = Ground {
+        client: cluster.client.clone(),
+        kubeconfig: cluster.kubeconfig.clone(),
+        run_id: cluster.run_id.clone(),
+        kubernetes_version: tools.kubernetes_version.clone(),
+        helm: tools.helm.clone(),
+        helm_version: tools.helm_version.clone(),
+        helm_home: options.toolchain.state.join("helm"),
+        tools_image: tools.images.tools.reference.clone(),
+        standin_image: tools.images.standin.reference.clone(),
+        events: events.clone(),
+        cleanup: match (options.keep, cluster.fresh()) {
+            (true, _) => Cleanup::Keep,
+            (false, true) => Cleanup::WithCluster,
+            (false, false) => Cleanup::Namespace,
+        },
+    };
+    Ok(Standing { cluster, tools, ground, provision: started.elapsed() })
+}
+
+impl Standing {
+    /// Removes what this run made, and stops the Docker engine if nobody else uses it. What fails is told.
+    pub async fn clear(self, options: &Options, events: &Events) -> Vec<String> {
+        let mut failures = Vec::new();
+        let fresh = self.cluster.fresh();
+        if fresh && !options.keep {
+            drop(self.ground);
+            if let Err(error) = self.cluster.down(events).await {
+                failures.push(error.to_string());
+            }
+        } else {
+            drop(self.cluster);
+        }
+        release(options, &mut failures).await;
+        failures
+    }
+}
+
+async fn release(options: &Options, failures: &mut Vec<String>) {
+    // Not interrupted: it has deadlines of its own.
+    if let Err(error) = toolchain::release_docker(&options.toolchain, &CancellationToken::new()).await {
+        failures.push(error.to_string());
+    }
+}
+
+/// Runs every trial and reports on all of them, also when it is interrupted.
+///
+/// # Errors
+/// When there is no ground to run on; nothing is left then.
+pub async fn run(options: &Options, events: &Events, cancel: &CancellationToken) -> Result<Report, ProvisionError> {
+    let (started_at, started) = (Timestamp::now(), Instant::now());
+    let standing = match stand(options, events, cancel).await {
+        Ok(standing) => standing,
+        Err(error) => {
+            let mut failures = Vec::new();
+            release(options, &mut failures).await;
+            failures.into_iter().for_each(|failure| events.note(failure));
+            return Err(error);
+        }
+    };
+    let trials = trials(options);
+    events.send(Event::RunStarted { trials: trials.len() });
+    let outcomes = carry_out(&trials, &standing, jobs(options), cancel).await;
+    let versions = Versions {
+        rekindle: env!("CARGO_PKG_VERSION").to_owned(),
+        kubernetes: standing.tools.kubernetes_version.clone(),
+        kind: standing.tools.kind_version.clone(),
+        engines: [("helm-4".to_owned(), standing.tools.helm_version.clone())].into(),
+    };
+    let created = u32::from(standing.cluster.fresh());
+    let cleanup_failures = standing.clear(options, events).await;
+    let run = Run {
+        versions,
+        profile: options.profile,
+        started_at,
+        wall: started.elapsed(),
+        clusters_created: created,
+        clusters_left: if options.keep { 0 } else { created.min(u32::try_from(cleanup_failures.len()).unwrap_or(1)) },
+        interrupted: cancel.is_cancelled(),
+        cleanup_failures,
+    };
+    Ok(Report::new(run, outcomes))
+}
+
+/// Carries trials out, so many at once.
+pub async fn carry_out(trials: &[Trial<'_>], standing: &Standing, jobs: usize, cancel: &CancellationToken) -> Vec<Outcome> {
+    let slots = Arc::new(Semaphore::new(jobs));
+    let mut running: FuturesUnordered<_> = trials
+        .iter()
+        .map(|trial| {
+            let slots = slots.clone();
+            async move {
+                let _slot = slots.acquire().await;
+                trial.run(&standing.ground, standing.provision, cancel).await
+            }
+        })
+        .collect();
+    let mut outcomes = Vec::new();
+    while let Some(outcome) = running.next().await {
+        outcomes.push(outcome);
+    }
+    outcomes
+}
+
+/// How many trials at once: as many as memory and cores bear.
+pub fn jobs(options: &Options) -> usize {
+    options.jobs.map_or_else(
+        || {
+            let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+            let memory = usize::try_from(available_memory() / MEMORY_PER_TRIAL).unwrap_or(usize::MAX);
+            (cores * TRIALS_PER_CORE).min(memory).max(1)
+        },
+        NonZeroUsize::get,
+    )
+}
+
+/// The memory that can be had without swapping, in bytes; 0 where the system does not tell.
+fn available_memory() -> u64 {
+    let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok()).map_or(0, |kib| kib << 10)
+}

@@ -1,0 +1,480 @@
+//! Tools that are built from their Go modules, one folder with a `go.mod` and a `go.sum` each.
+//!
+//! A new one is a folder under `images/` and an entry here. The version stands in `go.mod` and nowhere else.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::cache::{Cache, Care, Key, Look, Progress};
+use super::error::{ToolchainError, last_line};
+use crate::command::{Command, CommandError};
+use crate::events::Events;
+
+const BUILD_DEADLINE: Duration = Duration::from_secs(3600);
+const FLAGS: &str = "-mod=readonly -buildvcs=false";
+
+/// What a built tool runs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum RunsOn {
+    /// The machine itself.
+    Host,
+    /// A container, whatever the machine is.
+    Linux,
+}
+
+/// Commands of one Go module.
+#[derive(Debug)]
+pub(super) struct GoTool {
+    /// Name of the cache entry.
+    pub name: &'static str,
+    /// What a person reads.
+    pub title: &'static str,
+    module: &'static str,
+    go_mod: &'static str,
+    go_sum: &'static str,
+    /// Name of the binary and its package.
+    commands: &'static [(&'static str, &'static str)],
+    runs_on: RunsOn,
+    /// The linker's `-X` settings for a version.
+    stamp: fn(&str) -> Vec<String>,
+    /// How to ask the binary for its version, where a wrong answer would break something later.
+    version_args: &'static [&'static str],
+    /// What its modules and its build take on the disk at most, in gigabytes.
+    pub disk: f64,
+    /// How long it takes on two cores, for people.
+    pub about: &'static str,
+}
+
+macro_rules! module_files {
+    ($folder:literal) => {
+        (
+            include_str!(concat!("../../images/", $folder, "/go.mod")),
+            include_str!(concat!("../../images/", $folder, "/go.sum")),
+        )
+    };
+}
+
+const KUBERNETES_FILES: (&str, &str) = module_files!("kubernetes");
+const KUBERNETES_MODULE: &str = "k8s.io/kubernetes";
+
+pub(super) const KIND: GoTool = GoTool {
+    name: "kind",
+    title: "kind",
+    module: "sigs.k8s.io/kind",
+    go_mod: module_files!("kind").0,
+    go_sum: module_files!("kind").1,
+    commands: &[("kind", "sigs.k8s.io/kind")],
+    runs_on: RunsOn::Host,
+    stamp: |_| Vec::new(),
+    version_args: &["version"],
+    disk: 0.5,
+    about: "3 s",
+};
+
+pub(super) const HELM_4: GoTool = GoTool {
+    name: "helm-4",
+    title: "Helm 4",
+    module: "helm.sh/helm/v4",
+    go_mod: module_files!("helm-4").0,
+    go_sum: module_files!("helm-4").1,
+    commands: &[("helm", "helm.sh/helm/v4/cmd/helm")],
+    runs_on: RunsOn::Host,
+    stamp: |version| vec![format!("helm.sh/helm/v4/internal/version.version={version}")],
+    version_args: &["version", "--short"],
+    disk: 2.0,
+    about: "2 min",
+};
+
+/// Runs on the host and, in the tools image, in the cluster.
+pub(super) const KUBECTL: GoTool = GoTool {
+    name: "kubectl",
+    title: "kubectl",
+    commands: &[("kubectl", "k8s.io/kubernetes/cmd/kubectl")],
+    version_args: &["version", "--client"],
+    disk: 2.0,
+    about: "2 min",
+    ..KUBERNETES
+};
+
+pub(super) const KUBERNETES: GoTool = GoTool {
+    name: "kubernetes",
+    title: "kubeadm, kubelet and four more of Kubernetes",
+    module: KUBERNETES_MODULE,
+    go_mod: KUBERNETES_FILES.0,
+    go_sum: KUBERNETES_FILES.1,
+    commands: &[
+        ("kubeadm", "k8s.io/kubernetes/cmd/kubeadm"),
+        ("kubelet", "k8s.io/kubernetes/cmd/kubelet"),
+        ("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver"),
+        ("kube-controller-manager", "k8s.io/kubernetes/cmd/kube-controller-manager"),
+        ("kube-scheduler", "k8s.io/kubernetes/cmd/kube-scheduler"),
+        ("kube-proxy", "k8s.io/kubernetes/cmd/kube-proxy"),
+    ],
+    runs_on: RunsOn::Linux,
+    // kubeadm takes a build without them for a version that it does not support.
+    stamp: |version| {
+        let mut numbers = version.trim_start_matches('v').split('.');
+        let (major, minor) = (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default());
+        [
+            ("gitVersion", version),
+            ("gitMajor", major),
+            ("gitMinor", minor),
+            ("gitTreeState", "clean"),
+        ]
+        .map(|(name, value)| format!("k8s.io/component-base/version.{name}={value}"))
+        .to_vec()
+    },
+    version_args: &["version"],
+    disk: 5.0,
+    about: "6 min",
+};
+
+pub(super) const ETCD: GoTool = GoTool {
+    name: "etcd",
+    title: "etcd",
+    module: "go.etcd.io/etcd/server/v3",
+    go_mod: module_files!("etcd").0,
+    go_sum: module_files!("etcd").1,
+    commands: &[("etcd", "go.etcd.io/etcd/server/v3")],
+    runs_on: RunsOn::Linux,
+    stamp: |_| Vec::new(),
+    version_args: &["--version"],
+    disk: 0.5,
+    about: "15 s",
+};
+
+pub(super) const COREDNS: GoTool = GoTool {
+    name: "coredns",
+    title: "CoreDNS",
+    module: "github.com/coredns/coredns",
+    go_mod: module_files!("coredns").0,
+    go_sum: module_files!("coredns").1,
+    commands: &[("coredns", "github.com/coredns/coredns")],
+    runs_on: RunsOn::Linux,
+    stamp: |_| Vec::new(),
+    version_args: &["-version"],
+    disk: 1.5,
+    about: "80 s",
+};
+
+/// The Go on this machine.
+#[derive(Debug, Clone)]
+pub(super) struct Go {
+    program: PathBuf,
+    /// "go1.26.0 amd64"
+    identity: String,
+}
+
+impl Go {
+    /// Asks the Go at `program` who it is.
+    pub async fn at(program: PathBuf, cancel: &CancellationToken) -> Result<Self, ToolchainError> {
+        let asked = Command::new(&program, Duration::from_secs(60))
+            .args(["env", "GOVERSION", "GOHOSTARCH"])
+            .run(cancel)
+            .await;
+        let identity = asked
+            .map_err(ToolchainError::step("asking Go for its version"))?
+            .text()
+            .replace('\n', " ");
+        Ok(Self { program, identity })
+    }
+
+    fn command(&self, tool: &GoTool, dir: &Path, deadline: Duration) -> Command {
+        let command = Command::new(&self.program, deadline)
+            .dir(dir)
+            .env("CGO_ENABLED", "0")
+            .env("GOFLAGS", FLAGS)
+            // A workspace in a folder above would decide the versions.
+            .env("GOWORK", "off")
+            .env_remove("GOARCH");
+        match tool.runs_on {
+            RunsOn::Host => command.env_remove("GOOS"),
+            RunsOn::Linux => command.env("GOOS", "linux"),
+        }
+    }
+}
+
+impl GoTool {
+    /// The version that `go.mod` requires.
+    pub fn version(&self) -> &'static str {
+        let words: Vec<&'static str> = self.go_mod.split_whitespace().collect();
+        words
+            .windows(2)
+            .find(|pair| pair[0] == self.module && pair[1].starts_with('v'))
+            .map_or("v0.0.0", |pair| pair[1])
+    }
+
+    fn linker_flags(&self) -> String {
+        (self.stamp)(self.version())
+            .into_iter()
+            .fold("-s -w".to_owned(), |flags, stamp| format!("{flags} -X {stamp}"))
+    }
+
+    /// The hash over everything that decides the binaries. Without Go there is nothing to hash it with.
+    pub fn key(&self, go: Option<&Go>) -> Key {
+        let commands = format!("{:?} {:?}", self.commands, self.runs_on);
+        Key::of([
+            ("go.mod", self.go_mod.as_bytes()),
+            ("go.sum", self.go_sum.as_bytes()),
+            ("flags", FLAGS.as_bytes()),
+            ("linker", self.linker_flags().as_bytes()),
+            ("commands", commands.as_bytes()),
+            ("go", go.map_or("", |go| &go.identity).as_bytes()),
+        ])
+    }
+
+    /// Whether it is in the cache.
+    pub fn is_cached(&self, cache: &Cache, go: Option<&Go>) -> bool {
+        matches!(cache.look(self.name, &self.key(go), Care::Quick), Look::Present(_))
+    }
+
+    /// The folder with the binaries: from the cache, or built.
+    pub async fn binaries(
+        &self,
+        cache: &Cache,
+        go: Option<&Go>,
+        events: &Events,
+        cancel: &CancellationToken,
+    ) -> Result<PathBuf, ToolchainError> {
+        let step = format!("Build {} {}", self.title, self.version());
+        let build = |dir: PathBuf, progress: Progress| async move {
+            let go = go.ok_or_else(|| ToolchainError::NoGo {
+                what: self.title.to_owned(),
+            })?;
+            super::host::require_disk(cache.root(), self.disk, &format!("the build of {}", self.title))?;
+            self.build(go, &dir, &progress, cancel).await
+        };
+        Ok(cache
+            .entry((self.name, &self.key(go), &step), events, cancel, build)
+            .await?
+            .join("bin"))
+    }
+
+    async fn build(&self, go: &Go, dir: &Path, progress: &Progress, cancel: &CancellationToken) -> Result<(), ToolchainError> {
+        let (module, bin) = (dir.join("module"), dir.join("bin"));
+        for folder in [&module, &bin] {
+            fs::create_dir(folder).map_err(ToolchainError::file("making a folder to build in", folder))?;
+        }
+        for (name, text) in [("go.mod", self.go_mod), ("go.sum", self.go_sum)] {
+            fs::write(module.join(name), text).map_err(ToolchainError::file("writing a Go module", module.join(name)))?;
+        }
+        let packages = || self.commands.iter().map(|(_, package)| *package);
+
+        let say = progress.clone();
+        let downloads = go
+            .command(self, &module, BUILD_DEADLINE)
+            .args(["list", "-deps"])
+            .args(packages())
+            .on_line(move |_, line| {
+                if let Some(module) = line.strip_prefix("go: downloading ") {
+                    say.say(format!("downloading {module}"));
+                }
+            });
+        let listed = downloads.run(cancel).await.map_err(|error| self.failed(error))?;
+        let total = listed.text().lines().count();
+
+        let (say, compiled) = (progress.clone(), AtomicUsize::new(0));
+        let build = go
+            .command(self, &module, BUILD_DEADLINE)
+            .args(["build", "-v", "-trimpath", "-ldflags", &self.linker_flags(), "-o"])
+            .arg(bin.join(""))
+            .args(packages())
+            // What Go has compiled before is not printed; "of" is therefore an upper bound.
+            .on_line(move |_, package| {
+                let n = compiled.fetch_add(1, Ordering::Relaxed) + 1;
+                say.say(format!("{n} of at most {total} packages, {package}"));
+            });
+        build.run(cancel).await.map_err(|error| self.failed(error))?;
+
+        for (name, package) in self.commands {
+            let (built, wanted) = (bin.join(binary_name(package)), bin.join(name));
+            if built != wanted {
+                fs::rename(&built, &wanted).map_err(ToolchainError::file("naming a built binary", &built))?;
+            }
+        }
+        fs::remove_dir_all(&module).map_err(ToolchainError::file("removing a folder", &module))?;
+        self.check_version(&bin, cancel).await
+    }
+
+    async fn check_version(&self, bin: &Path, cancel: &CancellationToken) -> Result<(), ToolchainError> {
+        let Some((name, _)) = self.commands.first() else { return Ok(()) };
+        let asked = Command::new(bin.join(name), Duration::from_secs(30))
+            .args(self.version_args)
+            .run(cancel)
+            .await;
+        let found = asked
+            .map_err(ToolchainError::step(format!("asking the {name} just built for its version")))?
+            .text();
+        if found.contains(self.version().trim_start_matches('v')) {
+            return Ok(());
+        }
+        Err(ToolchainError::Stamp {
+            what: (*name).to_owned(),
+            found,
+            expected: self.version().to_owned(),
+        })
+    }
+
+    fn failed(&self, error: CommandError) -> ToolchainError {
+        let what = format!("{} {}", self.title, self.version());
+        let all = match &error {
+            CommandError::Interrupted { .. } => return ToolchainError::Interrupted,
+            CommandError::Failed { output, .. } => String::from_utf8_lossy(&output.stderr).into_owned(),
+            other => other.to_string(),
+        };
+        let line_with = |signs: &[&str]| {
+            all.lines()
+                .find(|line| signs.iter().any(|sign| line.contains(sign)))
+                .map(|line| line.trim().to_owned())
+        };
+        if let Some(line) = line_with(&["checksum mismatch", "SECURITY ERROR", "missing go.sum entry"]) {
+            return ToolchainError::ModuleRefused { what, line };
+        }
+        if let Some(line) = line_with(&[
+            "dial tcp",
+            "no such host",
+            "i/o timeout",
+            "proxyconnect",
+            "connection refused",
+            "TLS handshake",
+        ]) {
+            return ToolchainError::ModulesUnreachable { what, line };
+        }
+        ToolchainError::Build {
+            what,
+            line: last_line(&error),
+        }
+    }
+
+    /// Where Go keeps the sources of this tool's module, or of another `version` of it; downloaded if need be, verified by Go.
+    pub async fn sources(
+        &self,
+        version: &str,
+        go: Option<&Go>,
+        scratch: &Path,
+        cancel: &CancellationToken,
+    ) -> Result<PathBuf, ToolchainError> {
+        let go = go.ok_or_else(|| ToolchainError::NoGo {
+            what: self.title.to_owned(),
+        })?;
+        let download = go
+            .command(self, scratch, Duration::from_secs(600))
+            .args(["mod", "download", "-json"]);
+        let output = download
+            .arg(format!("{}@{version}", self.module))
+            .run(cancel)
+            .await
+            .map_err(|error| self.failed(error))?;
+        #[derive(serde::Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Downloaded {
+            dir: PathBuf,
+        }
+        serde_json::from_slice(&output.stdout)
+            .map(|downloaded: Downloaded| downloaded.dir)
+            .map_err(|error| ToolchainError::Build {
+                what: format!("the sources of {}", self.title),
+                line: error.to_string(),
+            })
+    }
+}
+
+/// What `go build` calls the binary of a package: its last element that is no major version.
+fn binary_name(package: &str) -> &str {
+    let is_major = |part: &&str| {
+        part.strip_prefix('v')
+            .is_some_and(|n| !n.is_empty() && n.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    package.rsplit('/').find(|part| !is_major(part)).unwrap_or(package)
+}
+
+/// Whether a version that was found may stand in for the one that is pinned.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Fit {
+    SameMinor,
+    SameMajor,
+    WithinOneMinor,
+}
+
+impl Fit {
+    pub fn accepts(self, found: &str, wanted: &str) -> bool {
+        let (Some(found), Some(wanted)) = (numbers(found), numbers(wanted)) else {
+            return false;
+        };
+        found.0 == wanted.0
+            && match self {
+                Self::SameMajor => true,
+                Self::SameMinor => found.1 == wanted.1,
+                Self::WithinOneMinor => found.1.abs_diff(wanted.1) <= 1,
+            }
+    }
+}
+
+/// Major and minor of the first word that looks like a version: `v1.34.4`, `kind v0.33.0 go1.26`, `v4.3.1+g1234`.
+fn numbers(text: &str) -> Option<(u32, u32)> {
+    let version = version_in(text)?;
+    let mut parts = version.trim_start_matches('v').split(['.', '-', '+']);
+    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+}
+
+/// The first word of a tool's answer that is a version.
+pub(super) fn version_in(text: &str) -> Option<&str> {
+    text.split(|c: char| c.is_whitespace() || "\"',;".contains(c)).find(|word| {
+        word.strip_prefix('v')
+            .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()) && rest.contains('.'))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_come_from_go_mod() {
+        for tool in [KIND, HELM_4, KUBECTL, KUBERNETES, ETCD, COREDNS] {
+            assert!(
+                numbers(tool.version()).is_some_and(|numbers| numbers != (0, 0)),
+                "{}: {}",
+                tool.name,
+                tool.version()
+            );
+            assert!(
+                tool.go_sum.contains(&format!("{} {} h1:", tool.module, tool.version())),
+                "{} is not in its go.sum",
+                tool.name
+            );
+        }
+    }
+
+    #[test]
+    fn kubernetes_is_stamped_as_kubeadm_wants_it() {
+        let flags = KUBERNETES.linker_flags();
+        assert!(
+            flags.contains("version.gitVersion=v1.") && flags.contains("gitMajor=1 ") && flags.contains("gitTreeState=clean"),
+            "{flags}"
+        );
+    }
+
+    #[test]
+    fn a_tool_on_the_path_fits_or_does_not() {
+        assert!(Fit::SameMinor.accepts("kind v0.33.2 go1.26.0 linux/amd64", "v0.33.0"));
+        assert!(!Fit::SameMinor.accepts("kind v0.32.0 go1.26.0 linux/amd64", "v0.33.0"));
+        assert!(Fit::SameMajor.accepts("v4.1.0+gabcdef", "v4.3.1"));
+        assert!(!Fit::SameMajor.accepts("v3.22.0", "v4.3.1"));
+        assert!(Fit::WithinOneMinor.accepts("Client Version: v1.35.1\nKustomize Version: v5", "v1.34.4"));
+        assert!(!Fit::WithinOneMinor.accepts("Client Version: v1.32.4-dispatcher", "v1.34.4"));
+        assert!(!Fit::SameMinor.accepts("no version", "v0.33.0"));
+    }
+
+    #[test]
+    fn binaries_are_named_as_go_names_them() {
+        assert_eq!(
+            (binary_name("go.etcd.io/etcd/server/v3"), binary_name("helm.sh/helm/v4/cmd/helm")),
+            ("server", "helm")
+        );
+    }
+}

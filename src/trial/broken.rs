@@ -1,0 +1,174 @@
+//! The broken variant: break → diagnose → remedy → healthy → stays healthy.
+
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+
+use super::stage::{Stage, TrialError};
+use super::twin::stays_healthy;
+use super::{millis, watch::Moment};
+use crate::diagnosis::Diagnosis;
+use crate::engine::{Ended, Helm, Operation, Request};
+use crate::evidence::{Fact, health};
+use crate::outcome::{ExpectedCause, Outcome, RemedyReport, Verdict, judge};
+use crate::remedy::Plan;
+use crate::wait::{Seen, WaitError, until};
+
+/// How long after the engine's end the last facts may still be on their way.
+const SETTLE: Duration = Duration::from_millis(500);
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Carries it out; the verdict and all that it rests on go into the outcome.
+pub async fn carry_out(stage: &Stage<'_>, outcome: &mut Outcome, cancel: &CancellationToken) -> Result<(), TrialError> {
+    let scenario = stage.trial.scenario;
+    let request = stage.install(scenario.broken_values.as_ref());
+    outcome.engine_command = Helm::display(&request);
+    let started_at = Timestamp::now();
+    let ended = stage.engine(&request, "break", cancel).await?;
+    outcome.engine_words.clone_from(&ended.words);
+
+    let expected_words = scenario
+        .engine_fails
+        .get(&stage.trial.id.engine)
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    let broke = judge::of_break(ended.succeeded(), &ended.words, expected_words);
+    outcome.break_ms = Some(millis(ended.elapsed));
+
+    let diagnosis = observe(stage, &ended, outcome, cancel).await?;
+    outcome.diagnosis = diagnosis.clone();
+    let first_correct = first_correct(&stage.watch.moments(), &outcome.expected_causes, started_at);
+    outcome.first_correct_ms = first_correct.map(millis);
+    outcome.left_ms = first_correct.and_then(|known| ended.elapsed.checked_sub(known)).map(millis);
+
+    let judged = broke.or_else(|| {
+        judge::of_diagnosis(
+            &outcome.expected_causes,
+            &diagnosis,
+            scenario.knowable,
+            first_correct,
+            ended.elapsed,
+        )
+    });
+    (outcome.verdict, outcome.sentence) = match judged {
+        Some(judgement) => judgement,
+        None => remedy(stage, &request, &diagnosis, outcome, cancel).await?,
+    };
+    Ok(())
+}
+
+/// Looks on until a cause is certain, for as long as the scenario allows.
+async fn observe(stage: &Stage<'_>, ended: &Ended, outcome: &mut Outcome, cancel: &CancellationToken) -> Result<Diagnosis, TrialError> {
+    let since = Instant::now();
+    if !ended.succeeded() {
+        stage.phase("diagnose", "a certain cause".to_owned(), Some(stage.pace.observe));
+        let look = || {
+            let settled = since.elapsed() >= SETTLE && stage.watch.read(|_, diagnosis| !diagnosis.causes.is_empty());
+            async move {
+                if settled {
+                    Seen::Done(())
+                } else {
+                    Seen::NotYet("no certain cause".to_owned())
+                }
+            }
+        };
+        match until("a certain cause", stage.pace.observe, LOOK, cancel, look).await {
+            Ok(()) | Err(WaitError::Deadline { .. }) => {}
+            Err(WaitError::Interrupted { .. }) => return Err(TrialError::Interrupted),
+        }
+    }
+    outcome.observe_ms = millis(since.elapsed());
+    Ok(stage.watch.read(|_, diagnosis| diagnosis.clone()))
+}
+
+/// When the diagnosis was right and stayed right, from the engine's start.
+fn first_correct(moments: &[Moment], expected: &[ExpectedCause], started_at: Timestamp) -> Option<Duration> {
+    let last_wrong = moments.iter().rposition(|moment| !judge::exactly(expected, &moment.diagnosis));
+    let right = moments.get(last_wrong.map_or(0, |index| index + 1))?;
+    Duration::try_from(right.known_at.duration_since(started_at)).ok()
+}
+
+/// Applies the diagnosed remedy, and judges whether it put things right.
+async fn remedy(
+    stage: &Stage<'_>,
+    broken: &Request,
+    diagnosis: &Diagnosis,
+    outcome: &mut Outcome,
+    cancel: &CancellationToken,
+) -> Result<(Verdict, String), TrialError> {
+    let remedies: Vec<_> = diagnosis.causes.iter().map(|cause| cause.remedy.as_ref()).collect();
+    let plan = match Plan::of(remedies.iter().copied(), &stage.trial.scenario.remedies) {
+        Ok(plan) => plan,
+        Err(error) => return Ok((Verdict::NotRemedied, error.to_string())),
+    };
+    let Some(chosen) = remedies.into_iter().flatten().next().cloned() else {
+        return Ok((Verdict::NotRemedied, "the diagnosis names no remedy".to_owned()));
+    };
+    let request = Request {
+        operation: Operation::Upgrade,
+        values: Vec::new(),
+        overlay: serde_json::Value::Null,
+        set: plan.set.clone(),
+        timeout: plan.timeout.unwrap_or(broken.timeout),
+        ..broken.clone()
+    };
+    let mut commands = plan.commands(&stage.namespace.name);
+    commands.push(Helm::display(&request));
+
+    let started = Instant::now();
+    stage.recorder.record(Fact::RemedyStarted { kind: chosen.kind.clone() });
+    for (name, literals) in &plan.secrets {
+        stage.namespace.create_secret(name, literals).await?;
+    }
+    let ended = stage.engine(&request, "remedy", cancel).await?;
+    let healthy = if ended.succeeded() {
+        becomes_healthy(stage, cancel).await?
+    } else {
+        Err(ended.words.clone())
+    };
+    outcome.remedy_ms = Some(millis(started.elapsed()));
+    outcome.remedy = Some(RemedyReport {
+        remedy: chosen.clone(),
+        commands,
+        healthy: healthy.is_ok(),
+    });
+    if let Err(reason) = healthy {
+        return Ok((
+            Verdict::NotRemedied,
+            format!("after the remedy `{}` it is not healthy: {reason}", chosen.kind),
+        ));
+    }
+    let window = Instant::now();
+    let stayed = stays_healthy(stage, cancel).await?;
+    outcome.window_ms = Some(millis(window.elapsed()));
+    Ok(match stayed {
+        Ok(()) => (
+            Verdict::Pass,
+            format!("broke as documented, diagnosed, remedied by `{}`, and stayed healthy", chosen.kind),
+        ),
+        Err(reason) => (
+            Verdict::Relapsed,
+            format!("it was healthy after the remedy, and then was not: {reason}"),
+        ),
+    })
+}
+
+/// Waits until everything is ready; the engine's own waiting came first, so it should be at once.
+async fn becomes_healthy(stage: &Stage<'_>, cancel: &CancellationToken) -> Result<Result<(), String>, TrialError> {
+    let look = || {
+        let unhealthy = stage.watch.read(|evidence, _| health::unhealthy(evidence));
+        async move {
+            if unhealthy.is_empty() {
+                Seen::Done(())
+            } else {
+                Seen::NotYet(unhealthy.join(", "))
+            }
+        }
+    };
+    match until("a healthy release", stage.pace.timeout, LOOK, cancel, look).await {
+        Ok(()) => Ok(Ok(())),
+        Err(WaitError::Interrupted { .. }) => Err(TrialError::Interrupted),
+        Err(error) => Ok(Err(error.to_string())),
+    }
+}

@@ -1,0 +1,163 @@
+//! Trials: one scenario on one engine, broken or as its healthy twin, from the namespace to the verdict.
+
+mod broken;
+mod namespace;
+mod outside;
+mod stage;
+mod twin;
+pub mod watch;
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+
+pub use stage::TrialError;
+
+use crate::diagnosis::Detector;
+use crate::events::{Event, Events};
+use crate::outcome::{Outcome, TrialId, Variant, Verdict};
+use crate::scenario::Scenario;
+use namespace::TrialNamespace;
+use stage::random;
+
+/// What all trials of a run share.
+#[derive(Clone)]
+pub struct Ground {
+    pub client: kube::Client,
+    pub kubeconfig: PathBuf,
+    pub run_id: String,
+    pub kubernetes_version: String,
+    pub helm: PathBuf,
+    pub helm_version: String,
+    /// A folder for Helm's own cache and configuration.
+    pub helm_home: PathBuf,
+    pub tools_image: String,
+    pub standin_image: String,
+    pub events: Events,
+    pub cleanup: Cleanup,
+}
+
+/// What becomes of a trial's namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cleanup {
+    /// It stays, for somebody to look at.
+    Keep,
+    /// It is deleted, and its end is waited for.
+    Namespace,
+    /// It is deleted, so that its pods are in nobody's way; its end is that of the cluster.
+    WithCluster,
+}
+
+/// One trial to be.
+#[derive(Debug, Clone)]
+pub struct Trial<'a> {
+    pub id: TrialId,
+    pub scenario: &'a Scenario,
+    pub detectors: &'static [&'static Detector],
+}
+
+impl Trial<'_> {
+    /// Carries the trial out. Whatever happens, there is an outcome, and the namespace is gone unless it is to be kept.
+    pub async fn run(&self, ground: &Ground, provision: Duration, cancel: &CancellationToken) -> Outcome {
+        ground.events.send(Event::TrialStarted {
+            trial: self.id.to_string(),
+        });
+        let started = Instant::now();
+        let mut outcome = self.blank(ground, provision);
+        let namespace = match self.namespace(ground, cancel).await {
+            Ok(namespace) => {
+                if let Err(error) = self.carry_out(ground, &namespace, &mut outcome, cancel).await {
+                    judge_error(&mut outcome, &error);
+                }
+                Some(namespace)
+            }
+            Err(error) => {
+                judge_error(&mut outcome, &error);
+                None
+            }
+        };
+        outcome.total_ms = millis(started.elapsed());
+        let known: u64 = [outcome.break_ms, outcome.remedy_ms, outcome.window_ms]
+            .into_iter()
+            .flatten()
+            .sum::<u64>()
+            + outcome.observe_ms;
+        outcome.overhead_ms = outcome.total_ms.saturating_sub(known);
+        if let Some(namespace) = namespace
+            && ground.cleanup != Cleanup::Keep
+        {
+            // Cleaning up is not interrupted: it has deadlines of its own.
+            let wait = ground.cleanup == Cleanup::Namespace;
+            if let Err(error) = namespace.delete(wait, &CancellationToken::new()).await {
+                outcome.cleanup_failures.push(error.to_string());
+            }
+        }
+        ground.events.send(Event::TrialFinished {
+            trial: self.id.to_string(),
+            outcome: Box::new(outcome.clone()),
+        });
+        outcome
+    }
+
+    async fn namespace(&self, ground: &Ground, cancel: &CancellationToken) -> Result<TrialNamespace, TrialError> {
+        let suffix: String = random::<3>()?.iter().map(|byte| format!("{byte:02x}")).collect();
+        let readable: String = self.id.scenario.chars().take(40).collect();
+        let name = format!("{}-{suffix}", readable.trim_end_matches('-'));
+        Ok(TrialNamespace::create(&ground.client, &name, &ground.run_id, cancel).await?)
+    }
+
+    async fn carry_out(
+        &self,
+        ground: &Ground,
+        namespace: &TrialNamespace,
+        outcome: &mut Outcome,
+        cancel: &CancellationToken,
+    ) -> Result<(), TrialError> {
+        let stage = stage::Stage::set(self, ground, namespace, cancel).await?;
+        match self.id.variant {
+            Variant::Broken => broken::carry_out(&stage, outcome, cancel).await,
+            Variant::Twin => twin::carry_out(&stage, outcome, cancel).await,
+        }
+    }
+
+    fn blank(&self, ground: &Ground, provision: Duration) -> Outcome {
+        Outcome {
+            trial: self.id.clone(),
+            engine_version: ground.helm_version.clone(),
+            kubernetes_version: ground.kubernetes_version.clone(),
+            verdict: Verdict::NotRun,
+            sentence: String::new(),
+            engine_command: String::new(),
+            engine_words: String::new(),
+            expected_causes: if self.id.variant == Variant::Broken {
+                self.scenario.causes.clone()
+            } else {
+                Vec::new()
+            },
+            diagnosis: crate::diagnosis::Diagnosis::default(),
+            remedy: None,
+            provision_ms: millis(provision),
+            break_ms: None,
+            first_correct_ms: None,
+            left_ms: None,
+            observe_ms: 0,
+            remedy_ms: None,
+            window_ms: None,
+            overhead_ms: 0,
+            total_ms: 0,
+            cleanup_failures: Vec::new(),
+        }
+    }
+}
+
+fn judge_error(outcome: &mut Outcome, error: &TrialError) {
+    (outcome.verdict, outcome.sentence) = match error {
+        TrialError::Interrupted => (Verdict::NotRun, "the run was interrupted before it had ended".to_owned()),
+        error => (Verdict::Infra, error.to_string()),
+    };
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

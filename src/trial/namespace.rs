@@ -1,0 +1,136 @@
+//! The namespace of one trial: made for it, labelled as ours, and gone afterwards.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Namespace, Secret, ServiceAccount};
+use kube::api::{DeleteParams, PostParams};
+use kube::{Api, Client};
+use tokio_util::sync::CancellationToken;
+
+use crate::cluster::NODE_LABEL;
+use crate::wait::{Seen, WaitError, until};
+
+const READY: Duration = Duration::from_secs(30);
+const GONE: Duration = Duration::from_secs(120);
+const LOOK: Duration = Duration::from_millis(100);
+
+/// What went wrong with a namespace.
+#[derive(Debug, thiserror::Error)]
+pub enum NamespaceError {
+    #[error("failed to {doing} in namespace {namespace}: {source}")]
+    Api {
+        doing: &'static str,
+        namespace: String,
+        source: Box<kube::Error>,
+    },
+    #[error(transparent)]
+    Wait(#[from] WaitError),
+}
+
+/// A namespace that only this trial uses.
+pub struct TrialNamespace {
+    client: Client,
+    pub name: String,
+}
+
+impl TrialNamespace {
+    /// Creates it and waits until pods can be created in it.
+    ///
+    /// # Errors
+    /// When the API refuses it, or its service account does not come.
+    pub async fn create(client: &Client, name: &str, run_id: &str, cancel: &CancellationToken) -> Result<Self, NamespaceError> {
+        let mut namespace = Namespace::default();
+        namespace.metadata.name = Some(name.to_owned());
+        namespace.metadata.labels = Some(BTreeMap::from([(NODE_LABEL.to_owned(), run_id.to_owned())]));
+        let this = Self {
+            client: client.clone(),
+            name: name.to_owned(),
+        };
+        let namespaces: Api<Namespace> = Api::all(client.clone());
+        namespaces
+            .create(&PostParams::default(), &namespace)
+            .await
+            .map_err(|source| this.error("create it", source))?;
+        let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), name);
+        until(
+            &format!("the default service account of namespace {name}"),
+            READY,
+            LOOK,
+            cancel,
+            || async {
+                match accounts.get_opt("default").await {
+                    Ok(Some(_)) => Seen::Done(()),
+                    Ok(None) => Seen::NotYet("there is none".to_owned()),
+                    Err(error) => Seen::NotYet(error.to_string()),
+                }
+            },
+        )
+        .await?;
+        Ok(this)
+    }
+
+    /// Creates a Secret in it.
+    ///
+    /// # Errors
+    /// When the API refuses it.
+    pub async fn create_secret(&self, name: &str, literals: &BTreeMap<String, String>) -> Result<(), NamespaceError> {
+        let mut secret = Secret {
+            string_data: Some(literals.clone()),
+            ..Secret::default()
+        };
+        secret.metadata.name = Some(name.to_owned());
+        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &self.name);
+        secrets
+            .create(&PostParams::default(), &secret)
+            .await
+            .map_err(|source| self.error("create a Secret", source))?;
+        Ok(())
+    }
+
+    /// Deletes it; with `wait`, returns once it is gone with everything in it.
+    ///
+    /// # Errors
+    /// When it is still there at the deadline; with what it still holds, as far as the API says so.
+    pub async fn delete(&self, wait: bool, cancel: &CancellationToken) -> Result<(), NamespaceError> {
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        match namespaces.delete(&self.name, &DeleteParams::default()).await {
+            Ok(_) if wait => {}
+            Ok(_) => return Ok(()),
+            Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
+            Err(source) => return Err(self.error("delete everything", source)),
+        }
+        until(&format!("the end of namespace {}", self.name), GONE, LOOK * 3, cancel, || async {
+            match namespaces.get_opt(&self.name).await {
+                Ok(None) => Seen::Done(()),
+                Ok(Some(namespace)) => Seen::NotYet(remaining(&namespace)),
+                Err(error) => Seen::NotYet(error.to_string()),
+            }
+        })
+        .await?;
+        Ok(())
+    }
+
+    fn error(&self, doing: &'static str, source: kube::Error) -> NamespaceError {
+        NamespaceError::Api {
+            doing,
+            namespace: self.name.clone(),
+            source: Box::new(source),
+        }
+    }
+}
+
+fn remaining(namespace: &Namespace) -> String {
+    let conditions = namespace.status.as_ref().and_then(|status| status.conditions.as_ref());
+    let messages: Vec<_> = conditions
+        .into_iter()
+        .flatten()
+        .filter(|condition| condition.status == "True")
+        .filter_map(|condition| condition.message.clone())
+        .collect();
+    if messages.is_empty() {
+        "it is terminating".to_owned()
+    } else {
+        messages.join("; ")
+    }
+}

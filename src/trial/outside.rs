@@ -1,0 +1,96 @@
+//! Servers that answer on this machine and not in the cluster: containers beside it.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Empty;
+use hyper::Request;
+use hyper_util::rt::TokioIo;
+use testcontainers::core::{ContainerPort, WaitFor};
+use testcontainers::runners::AsyncRunner;
+use testcontainers::{ContainerAsync, GenericImage, ImageExt};
+
+use crate::cluster::RUN_LABEL;
+use crate::evidence::{Answer, Fact, Recorder, Vantage};
+use crate::scenario::Outside;
+
+const PORT: u16 = 8080;
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Why a server beside the cluster could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum OutsideError {
+    #[error("the container that answers for {url} outside the cluster did not start: {source}")]
+    Start {
+        url: String,
+        source: Box<testcontainers::TestcontainersError>,
+    },
+    #[error("the container that answers for {url} outside the cluster does not answer: {reason}")]
+    Silent { url: String, reason: String },
+}
+
+/// A server beside the cluster; it goes when this is dropped, and its label lets the next start remove it if nothing could be dropped.
+pub struct Beside(#[allow(dead_code, reason = "held for its end")] ContainerAsync<GenericImage>);
+
+impl Beside {
+    /// Starts the server, asks it from outside, and records the answer.
+    ///
+    /// # Errors
+    /// When it does not start or does not answer: then the failure would not be the documented one.
+    pub async fn start(outside: &Outside, image: &str, run_id: &str, recorder: &Recorder) -> Result<Self, OutsideError> {
+        let url = outside.url.to_string();
+        let (name, tag) = image.rsplit_once(':').unwrap_or((image, "latest"));
+        let start_error = |source| OutsideError::Start {
+            url: url.clone(),
+            source: Box::new(source),
+        };
+        let container = GenericImage::new(name, tag)
+            .with_wait_for(WaitFor::message_on_stdout("listening on"))
+            .with_exposed_port(ContainerPort::Tcp(PORT))
+            .with_cmd(&outside.standin)
+            .with_label(RUN_LABEL, run_id)
+            .with_startup_timeout(DEADLINE)
+            .with_host_config_modifier(|config| {
+                // On loopback only: what is played here is nobody else's business.
+                let binding = testcontainers::bollard::models::PortBinding {
+                    host_ip: Some("127.0.0.1".to_owned()),
+                    host_port: None,
+                };
+                config.port_bindings = Some([(format!("{PORT}/tcp"), Some(vec![binding]))].into());
+                config.publish_all_ports = Some(false);
+            })
+            .start()
+            .await
+            .map_err(start_error)?;
+        let port = container.get_host_port_ipv4(PORT).await.map_err(start_error)?;
+        let silent = |reason: String| OutsideError::Silent { url: url.clone(), reason };
+        let status = tokio::time::timeout(DEADLINE, ask(port, &outside.url))
+            .await
+            .map_err(|_| silent(format!("nothing came within {}s", DEADLINE.as_secs())))?
+            .map_err(silent)?;
+        recorder.record(Fact::Request {
+            url: url.clone(),
+            vantage: Vantage::Outside,
+            answer: Answer::Http { status },
+        });
+        Ok(Self(container))
+    }
+}
+
+/// Asks the container as the gateway in front of it would.
+async fn ask(port: u16, url: &url::Url) -> Result<u16, String> {
+    let stream = tokio::net::TcpStream::connect(("127.0.0.1", port))
+        .await
+        .map_err(|error| error.to_string())?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| error.to_string())?;
+    let connection = tokio::spawn(connection);
+    let request = Request::get(url.path())
+        .header("host", url.host_str().unwrap_or_default())
+        .body(Empty::<Bytes>::new())
+        .map_err(|error| error.to_string())?;
+    let response = sender.send_request(request).await.map_err(|error| error.to_string())?;
+    connection.abort();
+    Ok(response.status().as_u16())
+}

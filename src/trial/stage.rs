@@ -1,0 +1,171 @@
+//! What every trial stands on: the namespace, the servers beside it, the collector, the live diagnosis and the engine.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use super::namespace::{NamespaceError, TrialNamespace};
+use super::outside::{Beside, OutsideError};
+use super::watch::Watch;
+use super::{Ground, Trial};
+use crate::engine::{Ended, EngineError, Helm, Operation, Request};
+use crate::events::Event;
+use crate::evidence::{CollectError, Collector, Header, Recorder};
+use crate::scenario::Pace;
+
+/// Why a trial could not be carried out. None of it is the fault of a detector.
+#[derive(Debug, thiserror::Error)]
+pub enum TrialError {
+    #[error(transparent)]
+    Namespace(#[from] NamespaceError),
+    #[error(transparent)]
+    Outside(#[from] OutsideError),
+    #[error(transparent)]
+    Collect(#[from] CollectError),
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error("failed to read randomness for a namespace's name: {0}")]
+    Random(#[from] std::io::Error),
+    #[error("the run was interrupted")]
+    Interrupted,
+}
+
+/// A trial that is set up.
+pub struct Stage<'a> {
+    pub trial: &'a Trial<'a>,
+    pub ground: &'a Ground,
+    pub pace: &'a Pace,
+    pub namespace: &'a TrialNamespace,
+    pub recorder: Recorder,
+    pub watch: Watch,
+    pub helm: Helm,
+    _collector: Collector,
+    _beside: Vec<Beside>,
+}
+
+impl<'a> Stage<'a> {
+    /// Watches before anything happens.
+    pub async fn set(
+        trial: &'a Trial<'a>,
+        ground: &'a Ground,
+        namespace: &'a TrialNamespace,
+        cancel: &CancellationToken,
+    ) -> Result<Self, TrialError> {
+        let pace = trial.scenario.pace(trial.id.profile);
+        let header = Header {
+            format: Header::FORMAT,
+            recorder: concat!("rekindle ", env!("CARGO_PKG_VERSION")).to_owned(),
+            observed_at: jiff::Timestamp::now(),
+            namespace: namespace.name.clone(),
+            kubernetes_version: ground.kubernetes_version.clone(),
+            watched: Vec::new(),
+            notes: std::collections::BTreeMap::new(),
+        };
+        let recorder = Recorder::new(header, random()?);
+        let set_up = async {
+            let mut beside = Vec::new();
+            for outside in &trial.scenario.outside {
+                beside.push(Beside::start(outside, &ground.standin_image, &ground.run_id, &recorder).await?);
+            }
+            let collector = Collector::start(&ground.client, &namespace.name, &recorder).await?;
+            Ok::<_, TrialError>((beside, collector))
+        };
+        let (beside, collector) = tokio::select! {
+            set_up = set_up => set_up?,
+            () = cancel.cancelled() => return Err(TrialError::Interrupted),
+        };
+        let (events, name, started) = (ground.events.clone(), trial.id.to_string(), Instant::now());
+        let known = AtomicBool::new(false);
+        let watch = Watch::start(recorder.clone(), trial.detectors, move |evidence, diagnosis| {
+            if let Some(cause) = diagnosis.causes.first()
+                && !known.swap(true, Ordering::Relaxed)
+            {
+                let cause = format!("{}: {}", cause.slug, cause.statement);
+                events.send(Event::CauseKnown {
+                    trial: name.clone(),
+                    cause,
+                    after: started.elapsed(), left: evidence.time_left().and_then(|left| left.try_into().ok()) });
+            }
+        });
+        let helm = Helm::new(&ground.helm, &ground.helm_version, &ground.kubeconfig, &ground.helm_home);
+        Ok(Self {
+            trial,
+            ground,
+            pace,
+            namespace,
+            recorder,
+            watch,
+            helm,
+            _collector: collector,
+            _beside: beside,
+        })
+    }
+
+    /// The request that installs the chart in this trial's variant.
+    pub fn install(&self, values: Option<&std::path::PathBuf>) -> Request {
+        Request {
+            operation: Operation::Install,
+            release: self.trial.scenario.release.clone(),
+            namespace: self.namespace.name.clone(),
+            chart: self.trial.scenario.chart.clone(),
+            values: values.into_iter().cloned().collect(),
+            overlay: self.overlay(),
+            set: Vec::new(),
+            timeout: self.pace.timeout,
+        }
+    }
+
+    /// What the harness tells each chart: where its images are, and the durations of the profile in seconds.
+    fn overlay(&self) -> Value {
+        let durations: serde_json::Map<String, Value> = self
+            .pace
+            .durations
+            .iter()
+            .map(|(name, duration)| (name.clone(), seconds(*duration)))
+            .collect();
+        json!({"images": {"tools": self.ground.tools_image, "standin": self.ground.standin_image}, "durations": durations})
+    }
+
+    /// Runs the engine.
+    pub async fn engine(&self, request: &Request, phase: &'static str, cancel: &CancellationToken) -> Result<Ended, TrialError> {
+        self.phase(
+            phase,
+            format!("helm {} {}", request.operation.as_str(), request.release),
+            Some(request.timeout),
+        );
+        match self.helm.run(request, &self.recorder, cancel).await {
+            Err(_) if cancel.is_cancelled() => Err(TrialError::Interrupted),
+            ended => Ok(ended?),
+        }
+    }
+
+    /// Tells what the trial waits for.
+    pub fn phase(&self, phase: &'static str, waiting_for: String, left: Option<Duration>) {
+        let trial = self.trial.id.to_string();
+        self.ground.events.send(Event::TrialPhase {
+            trial,
+            phase,
+            waiting_for,
+            left,
+        });
+    }
+}
+
+/// Whole seconds as a whole number, so that a shell can count with them.
+fn seconds(duration: Duration) -> Value {
+    if duration.subsec_nanos() == 0 {
+        Value::from(duration.as_secs())
+    } else {
+        Value::from(duration.as_secs_f64())
+    }
+}
+
+/// Bytes that nobody can guess.
+pub fn random<const N: usize>() -> Result<[u8; N], std::io::Error> {
+    use std::io::Read;
+    let mut bytes = [0; N];
+    std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(bytes)
+}
