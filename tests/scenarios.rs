@@ -1,1 +1,146 @@
-fn main() {}
+//! Live trials on a real cluster: one per scenario × engine × variant, and the mutants that show that a verdict can also be another.
+//!
+//! `--list` needs no cluster. The cluster is made when the first trial needs it, and removed when the last has ended.
+
+mod mutants;
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use libtest_mimic::{Arguments, Failed, Trial as Test};
+use rekindle::cli::interrupt::Interrupt;
+use rekindle::cli::Dirs;
+use rekindle::diagnosis::detectors::DETECTORS;
+use rekindle::events::Events;
+use rekindle::outcome::{Outcome, Profile, Verdict};
+use rekindle::report::human::{Mode, Reporter};
+use rekindle::report::text::Paint;
+use rekindle::report::chain;
+use rekindle::run::{self, Options, Standing};
+use rekindle::scenario;
+use rekindle::trial::Trial;
+use tokio::runtime::Runtime;
+
+const SCENARIOS: &str = "scenarios";
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    let options = match options(Path::new(SCENARIOS)) {
+        Ok(options) => Arc::new(options),
+        Err(error) => {
+            eprintln!("error: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    arguments.test_threads = arguments.test_threads.or_else(|| Some(run::jobs(&options)));
+    let stage = Arc::new(Stage::default());
+    let mut tests: Vec<Test> = run::trials(&options)
+        .into_iter()
+        .map(|trial| {
+            let (id, options, stage) = (trial.id, options.clone(), stage.clone());
+            let expected = Verdict::Pass;
+            Test::test(id.to_string(), move || {
+                let trials = run::trials(&options);
+                let trial = trials.into_iter().find(|trial| trial.id == id).ok_or("it is gone")?;
+                judge(&stage.carry_out(&options, &trial)?, expected)
+            })
+        })
+        .collect();
+    tests.extend(mutants::ALL.iter().map(|mutant| {
+        let (options, stage) = (options.clone(), stage.clone());
+        Test::test(format!("mutants::{}", mutant.name), move || {
+            let folder = tempfile::tempdir()?;
+            let scenario = mutant.scenario(Path::new(SCENARIOS), folder.path())?;
+            let trial = mutant.trial(&scenario);
+            judge(&stage.carry_out(&options, &trial)?, mutant.verdict)
+        })
+    }));
+    let conclusion = libtest_mimic::run(&arguments, tests);
+    let clean = stage.clear(&options);
+    if conclusion.has_failed() || !clean { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+fn options(folder: &Path) -> Result<Options, String> {
+    let dirs = Dirs::from_environment().map_err(|error| error.to_string())?;
+    Ok(Options {
+        scenarios: scenario::load_all(folder).map_err(|error| error.to_string())?,
+        engines: Vec::new(),
+        profile: Profile::Fast,
+        jobs: None,
+        keep: false,
+        cluster: None,
+        toolchain: rekindle::toolchain::Options { node_image: None, cache: dirs.cache, state: dirs.state },
+        detectors: DETECTORS,
+    })
+}
+
+fn judge(outcome: &Outcome, expected: Verdict) -> Result<(), Failed> {
+    if !outcome.cleanup_failures.is_empty() {
+        return Err(outcome.cleanup_failures.join("; ").into());
+    }
+    if outcome.verdict == expected {
+        return Ok(());
+    }
+    let mut words = format!("{} instead of {expected}: {}\n{}\n", outcome.verdict, outcome.sentence, outcome.engine_words);
+    words.push_str(&chain::diagnosis(&outcome.diagnosis, chain::Timing::default(), 100, Paint(false)));
+    Err(words.into())
+}
+
+/// The cluster and the runtime that all trials share.
+#[derive(Default)]
+struct Stage {
+    runtime: OnceLock<Runtime>,
+    standing: Mutex<Option<Result<Arc<Shared>, String>>>,
+}
+
+struct Shared {
+    standing: Standing,
+    interrupt: Interrupt,
+    reporter: Reporter,
+}
+
+impl Stage {
+    fn runtime(&self) -> &Runtime {
+        self.runtime.get_or_init(|| Runtime::new().expect("a runtime starts"))
+    }
+
+    fn shared(&self, options: &Options) -> Result<Arc<Shared>, Failed> {
+        let mut standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
+        let shared = standing.get_or_insert_with(|| {
+            self.runtime().block_on(async {
+                let (events, receiver) = Events::channel();
+                let reporter = Reporter::start(receiver, Mode::Plain, Paint(false));
+                let interrupt = Interrupt::listen().map_err(|error| error.to_string())?;
+                let standing = run::stand(options, &events, &interrupt.cancel).await.map_err(|error| error.to_string())?;
+                Ok(Arc::new(Shared { standing, interrupt, reporter }))
+            })
+        });
+        shared.clone().map_err(Failed::from)
+    }
+
+    fn carry_out(&self, options: &Options, trial: &Trial<'_>) -> Result<Outcome, Failed> {
+        let shared = self.shared(options)?;
+        let standing = &shared.standing;
+        Ok(self.runtime().block_on(trial.run(&standing.ground, standing.provision, &shared.interrupt.cancel)))
+    }
+
+    /// Removes the cluster; whether nothing is left.
+    fn clear(&self, options: &Options) -> bool {
+        let shared = self.standing.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(Ok(shared)) = shared else { return true };
+        let Some(shared) = Arc::into_inner(shared) else {
+            eprintln!("error: a trial still holds the cluster");
+            return false;
+        };
+        let events = shared.standing.ground.events.clone();
+        let failures = self.runtime().block_on(async {
+            let failures = shared.standing.clear(options, &events).await;
+            drop(events);
+            shared.reporter.finish().await;
+            failures
+        });
+        failures.iter().for_each(|failure| eprintln!("error: {failure}"));
+        failures.is_empty()
+    }
+}

@@ -113,6 +113,16 @@ pub struct Dirs {
 }
 
 impl Dirs {
+    /// The folders that a program without arguments uses: those of the environment, else the usual ones.
+    ///
+    /// # Errors
+    /// Where neither is known.
+    #[allow(clippy::disallowed_methods, reason = "the tests take the same two variables as the command line")]
+    pub fn from_environment() -> Result<Self, Failure> {
+        let folder = |name| std::env::var_os(name).map(PathBuf::from);
+        Self::find(&Global { color: ColorWhen::Auto, cache: folder("REKINDLE_CACHE"), state: folder("REKINDLE_STATE") })
+    }
+
     fn find(global: &Global) -> Result<Self, Failure> {
         let homeless = |_| {
             Failure::usage("the home folder is not known, so that there is no place for the cache")

@@ -25,6 +25,8 @@ pub enum Certainty {
 pub enum Class {
     /// Names the thing that is missing or wrong.
     Specific,
+    /// Names a limit that was too tight; whatever specific held things up makes the limit innocent.
+    Limit,
     /// Names only how it shows; a specific finding about the same object makes it a consequence.
     Generic,
     /// From the manifests alone: a cause only where it explains the symptom, else advice.

@@ -1,17 +1,38 @@
 //! Diagnosis: the root causes with their chains and remedies.
+//!
+//! ```text
+//! evidence ─┬─► symptoms: what a person sees, as a tree ──────┐
+//!           └─► detectors: findings, suspected or certain ────┴─► chains: symptom … because … root cause
+//! ```
 
+pub mod address;
 mod answer;
+pub mod attempt;
+mod chain;
+mod cite;
 pub mod detectors;
 pub mod finding;
+#[cfg(test)]
+pub(crate) mod fixture;
+pub mod hooks;
+pub mod logs;
+pub mod progress;
+pub mod references;
+#[cfg(test)]
+mod scenes;
+pub mod services;
+pub mod symptoms;
+pub mod tries;
 
 pub use answer::{Diagnosis, Link, RootCause};
+pub use chain::diagnose_with;
 pub use finding::{Certainty, Citation, Class, Detector, Finding, Slug};
 
 use crate::evidence::Evidence;
 
 /// What can be said at this moment.
-pub fn diagnose(_evidence: &Evidence) -> Diagnosis {
-    Diagnosis::default()
+pub fn diagnose(evidence: &Evidence) -> Diagnosis {
+    diagnose_with(evidence, detectors::DETECTORS)
 }
 
 pub fn diagnose_with(_evidence: &Evidence, _detectors: &[&Detector]) -> Diagnosis {

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use super::model::{Answer, Change, EngineStart, Entry, Fact, Header, LogLine, ObjectRef, ReleaseRecord, Timeline, Vantage};
-use super::wording::{Complaint, complaint};
+use super::wording::{Complaint, complaint, shape};
 use crate::command::Stream;
 
 /// How an object looked from one moment on.
@@ -105,6 +105,8 @@ pub struct PrintedLine {
     pub at: Timestamp,
     pub line: LogLine,
     pub complaint: Option<Complaint>,
+    /// The same for lines that differ only in numbers and times: what a loop prints again and again.
+    pub shape: u64,
 }
 
 /// What one container printed, over its restarts.
@@ -242,6 +244,7 @@ impl Evidence {
                     at: entry.at,
                     line: line.clone(),
                     complaint: complaint(&line.text),
+                    shape: shape(&line.text),
                 });
             }
             Fact::Release(record) => {
@@ -324,6 +327,23 @@ impl Evidence {
             .range((pod_uid.to_owned(), String::new())..)
             .take_while(move |(key, _)| key.0 == pod_uid)
             .map(|(key, log)| (key.1.as_str(), log))
+    }
+
+    /// Every object that exists now and whose kind is not among the given ones.
+    pub fn all_but<'a>(&'a self, kinds: &'a [&'a str]) -> impl Iterator<Item = &'a Life> {
+        self.lives
+            .iter()
+            .filter(|(key, _)| !kinds.contains(&key.0.as_str()))
+            .flat_map(|(_, lives)| lives)
+            .filter(|life| life.exists())
+    }
+
+    /// The newest record of a release with the moment of its receipt.
+    pub fn release_received(&self, name: &str) -> Option<(Timestamp, &ReleaseRecord)> {
+        self.releases
+            .range((name.to_owned(), 0)..=(name.to_owned(), u32::MAX))
+            .next_back()
+            .map(|(_, (at, record))| (*at, record.as_ref()))
     }
 
     /// Whether every object of this kind would be here if it existed.

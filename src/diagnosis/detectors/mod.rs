@@ -1,6 +1,74 @@
 //! One file per detector, one line each in the sorted list.
 
+mod crash_loop;
+mod hook_target_unreachable;
+mod hook_timeout_too_short;
+mod image_not_loaded;
+mod secret_missing;
+
 use super::Detector;
 
 /// Every detector, sorted by slug.
-pub const DETECTORS: &[&Detector] = &[];
+pub const DETECTORS: &[&Detector] = &[
+    &crash_loop::DETECTOR,
+    &hook_target_unreachable::DETECTOR,
+    &hook_timeout_too_short::DETECTOR,
+    &image_not_loaded::DETECTOR,
+    &secret_missing::DETECTOR,
+];
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+
+    const HEADINGS: [&str; 4] = ["# What it detects", "# Why it happens", "# Evidence", "# Remedy"];
+
+    fn folder() -> std::path::PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("src/diagnosis/detectors")
+    }
+
+    #[test]
+    fn the_list_is_sorted_and_each_slug_is_there_once() {
+        let slugs: Vec<_> = DETECTORS.iter().map(|detector| detector.slug).collect();
+        let mut sorted = slugs.clone();
+        sorted.sort_unstable();
+        sorted.dedup();
+        assert_eq!(slugs, sorted);
+    }
+
+    #[test]
+    fn each_listed_slug_has_a_file_with_the_headings_and_tests() {
+        for detector in DETECTORS {
+            let path = folder().join(format!("{}.rs", detector.slug.replace('-', "_")));
+            let source = fs::read_to_string(&path).unwrap_or_default();
+            let headings: Vec<_> = source
+                .lines()
+                .filter_map(|line| line.strip_prefix("//! "))
+                .filter(|line| line.starts_with("# "))
+                .collect();
+            assert_eq!(headings, HEADINGS, "{}", path.display());
+            assert!(source.contains("#[cfg(test)]"), "{} has no tests", path.display());
+        }
+    }
+
+    #[test]
+    fn each_file_is_listed() {
+        let listed = |name: &str| DETECTORS.iter().any(|detector| detector.slug.replace('-', "_") == name);
+        for entry in fs::read_dir(folder()).expect("the folder of this file") {
+            let path = entry.expect("an entry").path();
+            let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+            assert!(name == "mod" || listed(name), "{} is not listed", path.display());
+        }
+    }
+
+    #[test]
+    fn remedies_are_sorted_kinds() {
+        for detector in DETECTORS {
+            assert!(detector.remedies.is_sorted() && !detector.remedies.is_empty(), "{}", detector.slug);
+            assert!(!detector.summary.ends_with('.'), "{}", detector.slug);
+        }
+    }
+}

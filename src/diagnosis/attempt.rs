@@ -1,0 +1,190 @@
+//! What the engine attempted last, and how that stands.
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::evidence::{Engine, Evidence, Life, ObjectRef, ReleaseRecord};
+
+/// How an attempt stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    Running,
+    Failed,
+    Succeeded,
+}
+
+/// The engine's latest attempt at a release; in a live namespace the one that the release record tells of.
+#[derive(Debug)]
+pub struct Attempt<'a> {
+    pub release: String,
+    pub namespace: String,
+    /// `install` or `upgrade`
+    pub operation: String,
+    pub state: State,
+    pub started_at: Timestamp,
+    pub ended_at: Option<Timestamp>,
+    /// What the engine gives to each wait, where it is known.
+    pub timeout: Option<SignedDuration>,
+    pub waits_for_resources: bool,
+    pub wait_for_jobs: bool,
+    pub record: Option<&'a ReleaseRecord>,
+    pub engine: Option<&'a Engine>,
+    /// Flux's own object, where Flux is the engine.
+    pub helm_release: Option<&'a Life>,
+}
+
+impl Attempt<'_> {
+    /// What a person looks at: Flux's object, or the release.
+    pub fn subject(&self) -> ObjectRef {
+        let kind = if self.helm_release.is_some() { "HelmRelease" } else { "Release" };
+        let (namespace, name) = self.helm_release.map_or_else(
+            || (self.namespace.clone(), self.release.clone()),
+            |life| (life.text("/metadata/namespace").to_owned(), life.name().to_owned()),
+        );
+        ObjectRef::new(kind, Some(&namespace), name)
+    }
+
+    /// All that the engine said about its end: what it printed, the record's description, Flux's conditions.
+    pub fn words(&self) -> String {
+        let mut words = Vec::new();
+        if let Some(engine) = self.engine {
+            words.push(engine.error());
+        }
+        if let Some(record) = self.record.filter(|record| record.status == "failed") {
+            words.push(record.description.clone());
+        }
+        if let Some(life) = self.helm_release {
+            for condition in ["Released", "Ready", "Stalled"] {
+                if let Some(message) = life.condition_object(condition).and_then(|found| found.get("message")?.as_str()) {
+                    words.push(message.to_owned());
+                }
+            }
+        }
+        words.retain(|text| !text.trim().is_empty());
+        words.join("\n")
+    }
+
+    /// Whether the engine's words are those of a wait that ran out or saw a failure, not of a refusal by the API server.
+    pub fn ended_in_a_wait(&self) -> bool {
+        let took_it_all = self
+            .ended_at
+            .zip(self.timeout)
+            .is_some_and(|(end, timeout)| end.duration_since(self.started_at) + SignedDuration::from_secs(1) >= timeout);
+        let words = self.words();
+        let refused = ["is invalid", "failed to create typed patch", "forbidden", "no matches for kind"];
+        const WAITS: &[&str] = &[
+            "timed out waiting",
+            "timeout waiting",
+            "deadline exceeded",
+            "not ready. status",
+            "failed early due to stalled",
+            "BackoffLimitExceeded",
+            "DeadlineExceeded",
+        ];
+        WAITS.iter().any(|wait| words.contains(wait)) || took_it_all && !refused.iter().any(|refusal| words.contains(refusal))
+    }
+}
+
+/// The latest attempt since the remedy began, if there was one.
+pub fn attempt(evidence: &Evidence) -> Option<Attempt<'_>> {
+    let horizon = evidence.remedy_started;
+    if let Some(engine) = evidence.engine() {
+        if horizon.is_some_and(|horizon| engine.started_at < horizon) {
+            return None;
+        }
+        return Some(of_engine(evidence, engine));
+    }
+    of_record(evidence, horizon)
+}
+
+fn of_engine<'a>(evidence: &'a Evidence, engine: &'a Engine) -> Attempt<'a> {
+    let start = &engine.start;
+    let state = if engine.running() {
+        State::Running
+    } else if engine.failed() {
+        State::Failed
+    } else {
+        State::Succeeded
+    };
+    let tolerance = SignedDuration::from_secs(1);
+    Attempt {
+        release: start.release.clone(),
+        namespace: start.namespace.clone(),
+        operation: start.operation.clone(),
+        state,
+        started_at: engine.started_at,
+        ended_at: engine.end.as_ref().map(|end| end.at),
+        timeout: Some(start.timeout()),
+        waits_for_resources: start.waits_for_resources(),
+        wait_for_jobs: start.wait_for_jobs,
+        // What was written before this run began belongs to an earlier one.
+        record: evidence
+            .release_received(&start.release)
+            .filter(|(at, _)| *at + tolerance >= engine.started_at)
+            .map(|(_, record)| record),
+        engine: Some(engine),
+        helm_release: helm_release(evidence, &start.release),
+    }
+}
+
+/// Without an engine that was watched, the record of the release that did not succeed speaks for it.
+fn of_record(evidence: &Evidence, horizon: Option<Timestamp>) -> Option<Attempt<'_>> {
+    let (at, record) = evidence
+        .releases
+        .values()
+        .filter(|(at, _)| horizon.is_none_or(|horizon| *at >= horizon))
+        .filter(|(_, record)| {
+            evidence
+                .release(&record.name)
+                .is_some_and(|newest| newest.revision == record.revision)
+        })
+        .filter(|(_, record)| record.status == "failed" || record.status.starts_with("pending-"))
+        .max_by_key(|(at, record)| (record.last_deployed, *at))?;
+    let failed = record.status == "failed";
+    let helm_release = helm_release(evidence, &record.name);
+    let waits = helm_release.is_some_and(|life| {
+        life.object()
+            .pointer("/spec/install/disableWait")
+            .and_then(serde_json::Value::as_bool)
+            != Some(true)
+    });
+    Some(Attempt {
+        release: record.name.clone(),
+        namespace: record.namespace.clone(),
+        operation: if record.revision > 1 { "upgrade" } else { "install" }.to_owned(),
+        state: if failed { State::Failed } else { State::Running },
+        started_at: record.last_deployed.or(record.first_deployed).unwrap_or(*at),
+        ended_at: failed.then_some(*at),
+        timeout: helm_release.map(|life| life.text("/spec/timeout").parse().unwrap_or(SignedDuration::from_mins(5))),
+        waits_for_resources: waits || record.description.contains("not ready. status"),
+        wait_for_jobs: waits,
+        record: Some(record),
+        engine: None,
+        helm_release,
+    })
+}
+
+fn helm_release<'a>(evidence: &'a Evidence, release: &str) -> Option<&'a Life> {
+    evidence
+        .all("HelmRelease")
+        .find(|life| life.name() == release || life.text("/spec/releaseName") == release || life.text("/status/history/0/name") == release)
+}
+
+/// Whether an engine is at work and has not given up yet: what is missing may still come within its patience.
+pub fn engine_is_patient(evidence: &Evidence) -> bool {
+    attempt(evidence).is_some_and(|attempt| attempt.state == State::Running)
+}
+
+/// Whether the latest attempt failed.
+pub fn engine_gave_up(evidence: &Evidence) -> bool {
+    attempt(evidence).is_some_and(|attempt| attempt.state == State::Failed)
+}
+
+/// `20s`, `4m00s`, `1h05m`
+pub fn duration(duration: SignedDuration) -> String {
+    let seconds = duration.as_secs().max(0);
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
+        _ => format!("{}h{:02}m", seconds / 3600, seconds % 3600 / 60),
+    }
+}

@@ -1,0 +1,254 @@
+//! Links findings and symptoms by "because": from what a person sees down to the root causes.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::answer::{Diagnosis, Link, RootCause};
+use super::attempt::engine_gave_up;
+use super::finding::{Certainty, Class, Detector, Finding};
+use super::symptoms::Symptoms;
+use crate::evidence::{Evidence, ObjectRef};
+
+/// How much later than its effect a cause may be received.
+const RECEIPT: SignedDuration = SignedDuration::from_secs(1);
+
+/// What these detectors make of the evidence.
+pub fn diagnose_with(evidence: &Evidence, detectors: &[&Detector]) -> Diagnosis {
+    let symptoms = Symptoms::of(evidence);
+    let found = yielded(merged(evidence, detectors));
+    let placed = Placed::of(&symptoms, found);
+    placed.diagnosis(evidence)
+}
+
+/// A finding with the class of its detector.
+#[derive(Debug, Clone)]
+struct Classed {
+    class: Class,
+    finding: Finding,
+}
+
+/// Everything that the detectors say; what is said of one subject several times is one finding.
+fn merged(evidence: &Evidence, detectors: &[&Detector]) -> Vec<Classed> {
+    let mut merged: BTreeMap<(&str, ObjectRef), Classed> = BTreeMap::new();
+    for detector in detectors {
+        for finding in (detector.detect)(evidence) {
+            let subject = ObjectRef {
+                uid: None,
+                ..finding.subject.clone()
+            };
+            let class = detector.class;
+            match merged.get_mut(&(detector.slug, subject.clone())) {
+                Some(known) => join(&mut known.finding, finding),
+                None => {
+                    merged.insert((detector.slug, subject), Classed { class, finding });
+                }
+            }
+        }
+    }
+    merged.into_values().collect()
+}
+
+fn join(known: &mut Finding, other: Finding) {
+    if other.certainty > known.certainty {
+        known.certainty = other.certainty;
+        known.statement = other.statement;
+        known.why = other.why;
+        known.remedy = other.remedy.or(known.remedy.take());
+    }
+    known.since = known.since.min(other.since);
+    let (citations, explains, blames) = (&mut known.citations, &mut known.explains, &mut known.blames);
+    citations.extend(other.citations.into_iter().filter(|new| !citations.contains(new)).collect::<Vec<_>>());
+    explains.extend(other.explains.into_iter().filter(|new| !explains.contains(new)).collect::<Vec<_>>());
+    blames.extend(other.blames.into_iter().filter(|new| !blames.contains(new)).collect::<Vec<_>>());
+}
+
+/// Without those that yield: a generic finding to a specific one about the same object, a limit to anything that held it up.
+fn yielded(mut found: Vec<Classed>) -> Vec<Classed> {
+    let shares = |a: &Finding, b: &Finding| a.explains.iter().any(|object| b.explains.iter().any(|other| object.same(other)));
+    let stays: Vec<bool> = found
+        .iter()
+        .map(|one| {
+            one.class == Class::Static
+                || !found
+                    .iter()
+                    .any(|other| other.class != Class::Static && other.class < one.class && shares(&one.finding, &other.finding))
+        })
+        .collect();
+    let mut stays = stays.into_iter();
+    found.retain(|_| stays.next().unwrap_or(true));
+    found
+}
+
+/// Findings with their place below the symptoms.
+struct Placed<'a> {
+    symptoms: &'a Symptoms,
+    found: Vec<Classed>,
+    /// For each finding the symptom that it explains directly.
+    symptom: Vec<Option<usize>>,
+    /// For each finding those that are deeper: what it blames, they explain.
+    deeper: Vec<Vec<usize>>,
+}
+
+impl<'a> Placed<'a> {
+    fn of(symptoms: &'a Symptoms, found: Vec<Classed>) -> Self {
+        let symptom = found.iter().map(|one| deepest(symptoms, &one.finding)).collect();
+        let deeper: Vec<Vec<usize>> = found
+            .iter()
+            .enumerate()
+            .map(|(index, upper)| {
+                let below = |(other, lower): &(usize, &Classed)| {
+                    *other != index && blames(&upper.finding, &lower.finding) && lower.finding.since <= last_seen(&upper.finding) + RECEIPT
+                };
+                found.iter().enumerate().filter(below).map(|(other, _)| other).collect()
+            })
+            .collect();
+        Self {
+            symptoms,
+            found,
+            symptom,
+            deeper,
+        }
+    }
+
+    /// The chain down to a finding: through whatever blames it, if that leads to a symptom that somebody waits for, else directly.
+    fn chain(&self, index: usize, visited: &mut Vec<usize>) -> Option<(usize, Vec<Link>)> {
+        visited.push(index);
+        let direct = self.symptom[index].map(|symptom| {
+            let path = self.symptoms.path(symptom);
+            (self.symptoms.top(symptom), path.iter().map(|at| self.symptoms.all[*at].link()).collect::<Vec<_>>())
+        });
+        let mut best = direct;
+        for upper in (0..self.found.len()).filter(|upper| self.deeper[*upper].contains(&index)) {
+            if visited.contains(&upper) {
+                continue;
+            }
+            if let Some((top, mut links)) = self.chain(upper, visited) {
+                let finding = &self.found[upper].finding;
+                links.push(Link {
+                    subject: finding.subject.clone(),
+                    statement: finding.statement.clone(),
+                    since: finding.since,
+                    slug: Some(finding.slug.to_owned()),
+                });
+                // Symptoms of the release come first: a chain from there says more than one that begins at a pod.
+                if best.as_ref().is_none_or(|(known, _)| top < *known) {
+                    best = Some((top, links));
+                }
+            }
+        }
+        visited.pop();
+        best
+    }
+
+    fn diagnosis(self, evidence: &Evidence) -> Diagnosis {
+        let mut diagnosis = Diagnosis::default();
+        let mut explained: Vec<usize> = Vec::new();
+        for (index, one) in self.found.iter().enumerate() {
+            let chain = self.chain(index, &mut Vec::new());
+            let root = self.root(index, &one.finding, chain.as_ref().map(|(_, links)| links.clone()).unwrap_or_default());
+            let Some((top, links)) = chain else {
+                if one.class == Class::Static {
+                    diagnosis.advice.push(root);
+                }
+                continue;
+            };
+            let certain = one.finding.certainty == Certainty::Certain;
+            if certain {
+                explained.push(top);
+                explained.extend(self.symptom[index].map(|symptom| self.symptoms.top(symptom)));
+            }
+            if self.is_link(index) {
+                continue;
+            }
+            debug_assert!(!links.is_empty());
+            if certain {
+                diagnosis.causes.push(root);
+            } else {
+                diagnosis.suspected.push(root);
+            }
+        }
+        diagnosis.unexplained = self.unexplained(evidence, &explained);
+        for roots in [&mut diagnosis.causes, &mut diagnosis.suspected, &mut diagnosis.advice] {
+            roots.sort_by(|a, b| (&a.slug, &a.subject).cmp(&(&b.slug, &b.subject)));
+        }
+        diagnosis
+    }
+
+    /// Whether a deeper finding is the cause of this one. Where each is the other's, neither is.
+    fn is_link(&self, index: usize) -> bool {
+        self.deeper[index].iter().any(|deeper| !self.reaches(*deeper, index))
+    }
+
+    fn reaches(&self, from: usize, to: usize) -> bool {
+        let mut open = vec![from];
+        let mut seen = Vec::new();
+        while let Some(at) = open.pop() {
+            if at == to {
+                return true;
+            }
+            if !seen.contains(&at) {
+                seen.push(at);
+                open.extend(&self.deeper[at]);
+            }
+        }
+        false
+    }
+
+    fn root(&self, index: usize, finding: &Finding, chain: Vec<Link>) -> RootCause {
+        debug_assert!(index < self.found.len());
+        RootCause {
+            slug: finding.slug.to_owned(),
+            subject: finding.subject.clone(),
+            statement: finding.statement.clone(),
+            certainty: finding.certainty,
+            why: finding.why.clone(),
+            since: finding.since,
+            citations: finding.citations.clone(),
+            chain,
+            remedy: finding.remedy.clone(),
+        }
+    }
+
+    /// Symptoms at the top that have settled and that nothing certain explains, each with what is below it.
+    fn unexplained(&self, evidence: &Evidence, explained: &[usize]) -> Vec<Link> {
+        let all = &self.symptoms.all;
+        let open = |index: usize| !explained.contains(&self.symptoms.top(index));
+        // While nobody has given up, and nothing is watched that could, whatever is still on its way is not unknown yet.
+        let settled = |index: usize| all[self.symptoms.top(index)].settled && (engine_gave_up(evidence) || all[index].settled);
+        (0..all.len())
+            .filter(|index| open(*index) && settled(*index))
+            .map(|index| all[index].link())
+            .collect()
+    }
+}
+
+/// The deepest symptom that a finding explains and that is not older than it; the first of several.
+fn deepest(symptoms: &Symptoms, finding: &Finding) -> Option<usize> {
+    let mut best: Option<(usize, usize, usize)> = None;
+    for (index, symptom) in symptoms.all.iter().enumerate() {
+        if finding.since > symptom.since + RECEIPT || !finding.explains.iter().any(|object| symptom.concerns(object)) {
+            continue;
+        }
+        let (top, depth) = (symptoms.top(index), symptoms.depth(index));
+        let better = best.is_none_or(|(known_top, known_depth, _)| top < known_top || top == known_top && depth > known_depth);
+        if better {
+            best = Some((top, depth, index));
+        }
+    }
+    best.map(|(_, _, index)| index)
+}
+
+/// When a finding was seen last: a cause that began later than that is none of it.
+fn last_seen(finding: &Finding) -> Timestamp {
+    let seen = finding.citations.iter().filter_map(|citation| citation.at).max();
+    seen.map_or(finding.since, |seen| seen.max(finding.since))
+}
+
+/// Whether a finding blames what another explains, or what another is about.
+fn blames(upper: &Finding, lower: &Finding) -> bool {
+    upper
+        .blames
+        .iter()
+        .any(|object| lower.subject.same(object) || lower.explains.iter().any(|explained| explained.same(object)))
+}

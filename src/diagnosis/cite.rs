@@ -1,0 +1,36 @@
+//! Builds citations.
+
+use jiff::Timestamp;
+
+use super::finding::Citation;
+use super::logs::quoted;
+use crate::evidence::{Basis, ObjectRef, PrintedLine};
+
+/// Something that was seen.
+pub fn observed(object: &ObjectRef, text: impl Into<String>, at: Option<Timestamp>) -> Citation {
+    of(Basis::Observed, object, text, at)
+}
+
+/// Something that a specification says.
+pub fn declared(object: &ObjectRef, text: impl Into<String>) -> Citation {
+    of(Basis::Declared, object, text, None)
+}
+
+/// Something that follows.
+pub fn inferred(object: &ObjectRef, text: impl Into<String>) -> Citation {
+    of(Basis::Inferred, object, text, None)
+}
+
+/// A printed line.
+pub fn printed(pod: &ObjectRef, line: &PrintedLine) -> Citation {
+    observed(pod, quoted(&line.line.text), Some(line.line.stamp))
+}
+
+fn of(basis: Basis, object: &ObjectRef, text: impl Into<String>, at: Option<Timestamp>) -> Citation {
+    Citation {
+        basis,
+        object: object.clone(),
+        text: text.into(),
+        at,
+    }
+}

@@ -1,0 +1,175 @@
+//! Services: whether something answers behind one, and which one is meant by a name from outside.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::address::Address;
+use super::progress::{controller, ready, stuck};
+use crate::evidence::{Evidence, Life, ObjectRef};
+
+/// What stands behind a Service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Backing {
+    /// At least one pod that is ready, or an endpoint that says so.
+    Ready,
+    /// Pods that are on their way, or none yet.
+    Coming(String),
+    /// Pods that are stuck, and what runs them.
+    Stuck(Vec<ObjectRef>),
+    /// Nothing selects it and nothing fills it.
+    Empty,
+}
+
+/// Whether the labels of an object hold everything that a selector asks for.
+fn selects(selector: &Value, labels: Option<&Value>) -> bool {
+    selector.as_object().is_some_and(|selector| {
+        !selector.is_empty() && selector.iter().all(|(key, value)| labels.and_then(|labels| labels.get(key)) == Some(value))
+    })
+}
+
+/// The pods behind a Service.
+pub fn pods_behind<'a>(evidence: &'a Evidence, service: &'a Life) -> impl Iterator<Item = &'a Life> {
+    let namespace = service.text("/metadata/namespace");
+    evidence.all("Pod").filter(move |pod| {
+        pod.text("/metadata/namespace") == namespace
+            && service
+                .object()
+                .pointer("/spec/selector")
+                .is_some_and(|selector| selects(selector, pod.object().pointer("/metadata/labels")))
+    })
+}
+
+/// What stands behind a Service now.
+pub fn backing(evidence: &Evidence, service: &Life) -> Backing {
+    if has_ready_endpoint(evidence, service) {
+        return Backing::Ready;
+    }
+    let pods: Vec<_> = pods_behind(evidence, service).collect();
+    if pods.iter().any(|pod| pod.condition("Ready") == "True") {
+        return Backing::Ready;
+    }
+    if !pods.is_empty() && pods.iter().all(|pod| stuck(pod)) {
+        let mut blamed: Vec<ObjectRef> = pods.iter().map(|pod| pod.reference()).collect();
+        blamed.extend(pods.iter().map(|pod| controller(evidence, pod)));
+        blamed.sort();
+        blamed.dedup();
+        return Backing::Stuck(blamed);
+    }
+    if let Some(pod) = pods.first() {
+        return Backing::Coming(format!("pod {} behind it is on its way", pod.name()));
+    }
+    let coming = ["Deployment", "StatefulSet", "DaemonSet"].iter().flat_map(|kind| evidence.all(kind)).find(|workload| {
+        !ready(workload)
+            && service
+                .object()
+                .pointer("/spec/selector")
+                .is_some_and(|selector| selects(selector, workload.object().pointer("/spec/template/metadata/labels")))
+    });
+    match coming {
+        Some(workload) => Backing::Coming(format!("{} behind it is on its way", workload.reference())),
+        None => Backing::Empty,
+    }
+}
+
+fn has_ready_endpoint(evidence: &Evidence, service: &Life) -> bool {
+    let namespace = service.text("/metadata/namespace");
+    let sliced = evidence
+        .all("EndpointSlice")
+        .filter(|slice| slice.text("/metadata/namespace") == namespace)
+        .filter(|slice| slice.text("/metadata/labels/kubernetes.io~1service-name") == service.name())
+        .flat_map(|slice| slice.list("/endpoints"))
+        .any(|endpoint| endpoint.pointer("/conditions/ready").and_then(Value::as_bool) != Some(false));
+    sliced
+        || evidence
+            .get("Endpoints", namespace, service.name())
+            .is_some_and(|endpoints| {
+                endpoints
+                    .list("/subsets")
+                    .iter()
+                    .any(|subset| subset.get("addresses").and_then(Value::as_array).is_some_and(|found| !found.is_empty()))
+            })
+}
+
+/// Words in names that say nothing about which service is meant.
+const GENERIC: &[&str] = &[
+    "addr", "address", "api", "app", "base", "cluster", "com", "config", "configure", "default", "endpoint", "example", "external", "headless", "host",
+    "hostname", "http", "https", "init", "internal", "invalid", "io", "job", "local", "migrate", "migration", "net", "org", "port", "public", "server",
+    "service", "setup", "svc", "test", "tls", "uri", "url", "wait", "www",
+];
+
+/// The words of a name.
+fn words(text: &str) -> BTreeSet<String> {
+    text.split(|c: char| !c.is_ascii_alphanumeric())
+        .map(str::to_lowercase)
+        .filter(|word| word.len() >= 2 && word.parse::<u64>().is_err() && !GENERIC.contains(&word.as_str()))
+        .collect()
+}
+
+/// What is known about the server that a container looks for.
+#[derive(Debug, Default)]
+pub struct Wanted<'a> {
+    pub namespace: &'a str,
+    pub release: &'a str,
+    /// From the most telling to the least: the variable's name, the host, the lines, the container, the Job.
+    pub hints: Vec<String>,
+    pub address: Option<&'a Address>,
+}
+
+/// The one Service with a ready endpoint that fits best, as an address in the form in which the old one was written.
+pub fn in_cluster_address(evidence: &Evidence, wanted: &Wanted<'_>) -> Option<String> {
+    let ignored = words(wanted.release);
+    let hints: Vec<BTreeSet<String>> = wanted.hints.iter().map(|hint| words(hint)).collect();
+    let mut scored: Vec<(i64, &Life)> = evidence
+        .all("Service")
+        .filter(|service| service.text("/metadata/namespace") == wanted.namespace && service.text("/spec/type") != "ExternalName")
+        .filter(|service| backing(evidence, service) == Backing::Ready)
+        .filter_map(|service| {
+            let own: Vec<String> = words(service.name()).into_iter().filter(|word| !ignored.contains(word)).collect();
+            let weight = |index: usize| 10 * i64::try_from(hints.len() - index).unwrap_or(1);
+            let matched: i64 = own
+                .iter()
+                .filter_map(|word| hints.iter().position(|hint| hint.contains(word)))
+                .map(weight)
+                .sum();
+            let unmatched = own.iter().filter(|word| !hints.iter().any(|hint| hint.contains(*word))).count();
+            let headless = i64::from(service.text("/spec/clusterIP") == "None" || service.name().ends_with("headless"));
+            (matched > 0).then(|| (matched - i64::try_from(unmatched).unwrap_or(0) * 3 - headless, service))
+        })
+        .collect();
+    scored.sort_by_key(|(score, service)| (-score, service.name().to_owned()));
+    match scored.as_slice() {
+        [] => None,
+        [(first, _), (second, _), ..] if first == second => None,
+        [(_, service), ..] => Some(origin(service, wanted.address)),
+    }
+}
+
+/// How the Service is addressed from within its namespace.
+fn origin(service: &Life, address: Option<&Address>) -> String {
+    let ports = service.list("/spec/ports");
+    let number = |port: &Value| port.get("port").and_then(Value::as_u64).unwrap_or(80);
+    let name = |port: &Value| port.get("name").and_then(Value::as_str).unwrap_or_default().to_lowercase();
+    let secure = |port: &Value| number(port) == 443 || name(port).starts_with("https");
+    let scheme = address.map_or("http", |address| address.scheme.as_str());
+    let path = address.map_or("", |address| address.path.as_str());
+    if matches!(scheme, "http" | "https") {
+        let port = ports
+            .iter()
+            .find(|port| number(port) == 80 || name(port) == "http")
+            .or_else(|| ports.iter().find(|port| !secure(port)))
+            .or(ports.first());
+        let (scheme, number) = port.map_or(("http", 80), |port| (if secure(port) { "https" } else { "http" }, number(port)));
+        let usual = if scheme == "https" { 443 } else { 80 };
+        let port = if number == usual { String::new() } else { format!(":{number}") };
+        return format!("{scheme}://{}{port}{path}", service.name());
+    }
+    let wanted = address.and_then(|address| address.port);
+    let port = wanted.and_then(|wanted| {
+        let kept = ports.iter().map(number).find(|number| *number == u64::from(wanted));
+        kept.or_else(|| ports.first().map(number))
+    });
+    let port = port.map(|port| format!(":{port}")).unwrap_or_default();
+    let scheme = if scheme.is_empty() { String::new() } else { format!("{scheme}://") };
+    format!("{scheme}{}{port}{path}", service.name())
+}

@@ -1,0 +1,198 @@
+//! What is to be seen of workloads: those that the engine waits for, and those that are plainly not well.
+
+use super::pods::{doing, trouble};
+use super::{Symptom, Symptoms};
+use crate::diagnosis::attempt::{State, attempt};
+use crate::diagnosis::hooks::{Blocker, tasks};
+use crate::diagnosis::progress::{JobState, controller, event, event_text, job_state, plain, pods_of, ready, relevant, stuck};
+use crate::evidence::{Evidence, Life};
+
+/// Adds what a release waits for, and below it what its pods do.
+pub fn add_below(evidence: &Evidence, symptoms: &mut Symptoms, parent: usize, blocker: &Blocker, settled: bool) {
+    let reference = &blocker.reference;
+    let task = tasks(evidence).into_iter().find(|task| task.reference.same(reference));
+    if let Some(task) = task {
+        let parent = match task.state() {
+            JobState::Failed { reason, .. } if task.latest.text("/kind") == "Job" => symptoms.push(Symptom {
+                subject: task.reference.clone(),
+                about: Vec::new(),
+                statement: match reason.as_str() {
+                    "" => format!("Job {} failed", reference.name),
+                    reason => format!("Job {} failed: {reason}", reference.name),
+                },
+                since: task.created(),
+                parent: Some(parent),
+                settled: true,
+            }),
+            // What ended well after all has no pod that is not well.
+            JobState::Complete { .. } => return,
+            // A Job that runs has nothing to say that its pods do not say better; a Job without pods has.
+            _ if task.pods.is_empty() => return add_without_pods(evidence, symptoms, Some(parent), task.latest, settled),
+            _ => parent,
+        };
+        // Earlier pods of a Job failed for what the latest one fails for, or are told of by it.
+        if let Some(pod) = task.pods.last() {
+            add_pod(evidence, symptoms, parent, pod, settled);
+            let others = task.pods.iter().rev().skip(1).map(|pod| pod.reference());
+            if let Some(last) = symptoms.all.last_mut() {
+                last.about.extend(others);
+            }
+        }
+        return;
+    }
+    let workload = relevant(evidence, &reference.kind)
+        .into_iter()
+        .find(|life| plain(&life.reference()).same(reference));
+    if let Some(workload) = workload {
+        add_workload(evidence, symptoms, Some(parent), workload, settled);
+    }
+}
+
+/// Adds workloads that nobody is known to wait for and that are stuck all the same.
+pub fn add_unhealthy(evidence: &Evidence, symptoms: &mut Symptoms) {
+    let patient = attempt(evidence).is_some_and(|attempt| attempt.state == State::Running);
+    for kind in ["DaemonSet", "Deployment", "StatefulSet"] {
+        for workload in relevant(evidence, kind) {
+            let pods = pods_behind(evidence, workload);
+            let failing = pods.iter().any(|pod| stuck(pod) || trouble(evidence, pod).is_some());
+            if !ready(workload) && failing && !symptoms.holds(&plain(&workload.reference())) {
+                add_workload(evidence, symptoms, None, workload, !patient);
+            }
+        }
+    }
+    for task in tasks(evidence) {
+        let failed = matches!(task.state(), JobState::Failed { .. });
+        let running = matches!(task.state(), JobState::Running);
+        let last = task.pods.last().filter(|pod| running && (stuck(pod) || trouble(evidence, pod).is_some()));
+        // Without an engine, a Job that runs in a loop is all that there is to see.
+        let looping = running && attempt(evidence).is_none() && task.pods.last().is_some_and(|pod| doing(evidence, pod).is_some());
+        if symptoms.holds(&task.reference) || !(failed || last.is_some() || looping) {
+            continue;
+        }
+        let statement = match task.state() {
+            JobState::Failed { reason, .. } if !reason.is_empty() => format!("{} failed: {reason}", task.title()),
+            JobState::Failed { .. } => format!("{} failed", task.title()),
+            _ => format!("{} does not come to its end", task.title()),
+        };
+        let parent = symptoms.push(Symptom {
+            subject: task.reference.clone(),
+            about: Vec::new(),
+            statement,
+            since: task.created(),
+            parent: None,
+            settled: failed || !patient,
+        });
+        if let Some(pod) = task.pods.last().filter(|pod| pod.text("/kind") == "Pod" && !task.reference.same(&plain(&pod.reference()))) {
+            add_pod(evidence, symptoms, parent, pod, failed || !patient);
+            if let Some(last) = symptoms.all.last_mut() {
+                last.about.extend(task.pods.iter().rev().skip(1).map(|pod| pod.reference()));
+            }
+        }
+    }
+    for pod in relevant(evidence, "Pod") {
+        let bare = controller(evidence, pod) == plain(&pod.reference());
+        if bare && !ready(pod) && trouble(evidence, pod).is_some() && !symptoms.holds(&pod.reference()) {
+            let (statement, since) = says(evidence, pod);
+            symptoms.push(Symptom {
+                subject: pod.reference(),
+                about: Vec::new(),
+                statement,
+                since,
+                parent: None,
+                settled: !patient,
+            });
+        }
+    }
+}
+
+/// The pods of a Deployment's newest ReplicaSets, or of a workload that owns its pods itself.
+pub fn pods_behind<'a>(evidence: &'a Evidence, workload: &'a Life) -> Vec<&'a Life> {
+    if workload.text("/kind") != "Deployment" {
+        return pods_of(evidence, workload);
+    }
+    let sets = evidence
+        .ever("ReplicaSet")
+        .filter(|set| set.owned_by(workload.uid()) && (set.exists() || !workload.exists()));
+    sets.flat_map(|set| pods_of(evidence, set)).collect()
+}
+
+fn add_workload(evidence: &Evidence, symptoms: &mut Symptoms, parent: Option<usize>, workload: &Life, settled: bool) {
+    let pods = pods_behind(evidence, workload);
+    if pods.is_empty() {
+        return add_without_pods(evidence, symptoms, parent, workload, settled);
+    }
+    let index = symptoms.push(Symptom {
+        subject: plain(&workload.reference()),
+        about: Vec::new(),
+        statement: not_ready(workload),
+        since: created(workload),
+        parent,
+        settled,
+    });
+    for pod in pods.iter().filter(|pod| !ready(pod)) {
+        add_pod(evidence, symptoms, index, pod, settled);
+    }
+}
+
+fn created(life: &Life) -> jiff::Timestamp {
+    life.time("/metadata/creationTimestamp").unwrap_or_else(|| life.first_seen())
+}
+
+fn not_ready(workload: &Life) -> String {
+    let (kind, name) = (workload.text("/kind"), workload.name());
+    let wanted = workload.number("/spec/replicas").unwrap_or(1);
+    match kind {
+        "Deployment" => {
+            let available = workload.number("/status/availableReplicas").unwrap_or(0);
+            format!("{kind} {name} has {available} of {wanted} pods available")
+        }
+        "StatefulSet" => {
+            let ready = workload.number("/status/readyReplicas").unwrap_or(0);
+            format!("{kind} {name} has {ready} of {wanted} pods ready")
+        }
+        "PersistentVolumeClaim" => format!("{kind} {name} is {}", workload.text("/status/phase")),
+        "Job" => match job_state(workload) {
+            JobState::Failed { reason, .. } => format!("Job {name} failed: {reason}"),
+            _ => format!("Job {name} has not completed"),
+        },
+        _ => format!("{kind} {name} is not ready"),
+    }
+}
+
+fn add_without_pods(evidence: &Evidence, symptoms: &mut Symptoms, parent: Option<usize>, workload: &Life, settled: bool) {
+    let refusal = event(evidence, workload, &["FailedCreate", "ProvisioningFailed", "FailedBinding"]);
+    let set_refusal = || {
+        let sets = evidence.all("ReplicaSet").filter(|set| set.owned_by(workload.uid()));
+        sets.filter_map(|set| event(evidence, set, &["FailedCreate"])).next()
+    };
+    let reason = refusal.or_else(set_refusal).map(event_text);
+    symptoms.push(Symptom {
+        subject: plain(&workload.reference()),
+        about: Vec::new(),
+        statement: match reason {
+            Some(reason) => format!("{}: {reason}", not_ready(workload)),
+            None => not_ready(workload),
+        },
+        since: created(workload),
+        parent,
+        settled,
+    });
+}
+
+fn says(evidence: &Evidence, pod: &Life) -> (String, jiff::Timestamp) {
+    trouble(evidence, pod)
+        .or_else(|| doing(evidence, pod))
+        .unwrap_or_else(|| (format!("pod {} is not ready", pod.name()), created(pod)))
+}
+
+fn add_pod(evidence: &Evidence, symptoms: &mut Symptoms, parent: usize, pod: &Life, settled: bool) {
+    let (statement, since) = says(evidence, pod);
+    symptoms.push(Symptom {
+        subject: pod.reference(),
+        about: Vec::new(),
+        statement,
+        since,
+        parent: Some(parent),
+        settled,
+    });
+}

@@ -1,0 +1,251 @@
+//! What the containers of a Job tried to reach without success: told by their lines, or by what they were given and lookups of it.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::address::{Address, host_of, is_loopback};
+use super::hooks::{Task, state};
+use super::logs::{gone_on, lines, most_repeated, no_progress};
+use super::progress::{JobState, containers};
+use super::references::{Declared, declared_addresses};
+use super::services::{Backing, backing};
+use crate::evidence::{Answer, Evidence, Look, ObjectRef, PrintedLine, Vantage};
+use crate::evidence::wording::Complaint;
+
+/// Why an address was not reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Miss {
+    Unresolved,
+    Unreachable { reason: String },
+}
+
+/// Tries of one container to reach one host.
+#[derive(Debug)]
+pub struct Tries<'a> {
+    pub container: String,
+    pub host: String,
+    /// As it was printed or declared: `host` or `host:port`.
+    pub target: String,
+    pub miss: Miss,
+    /// How often, lookups on its behalf included.
+    pub times: usize,
+    pub first: Timestamp,
+    pub last: Timestamp,
+    /// The last line that complains, with its pod.
+    pub line: Option<(ObjectRef, &'a PrintedLine)>,
+    /// The resolver may only have been busy.
+    pub transient: bool,
+    /// Whether it is sure that this is what the container waits for.
+    pub sure: bool,
+    /// Where the address comes from.
+    pub declared: Option<Declared>,
+}
+
+/// Complaints nearer to each other than this are one try in several lines.
+const ONE_TRY: SignedDuration = SignedDuration::from_millis(300);
+
+/// Tries that are not over: the container has neither gone on nor ended with success. The most telling one per container.
+pub fn tries<'a>(evidence: &'a Evidence, task: &Task<'a>) -> Vec<Tries<'a>> {
+    if matches!(task.state(), JobState::Complete { .. }) {
+        return Vec::new();
+    }
+    let mut names: Vec<&str> = Vec::new();
+    for pod in &task.pods {
+        for name in containers(pod).map(|container| container.name).chain(evidence.logs_of(pod.uid()).map(|(name, _)| name)) {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+    }
+    let declared = declared_addresses(evidence, task.latest);
+    names.into_iter().filter_map(|name| of_container(evidence, task, name, &declared)).collect()
+}
+
+fn of_container<'a>(evidence: &'a Evidence, task: &Task<'a>, container: &str, declared: &[Declared]) -> Option<Tries<'a>> {
+    let newest = task.pods.last()?;
+    let ended_well = containers(newest).any(|status| status.name == container && status.succeeded());
+    if ended_well || matches!(state(newest), JobState::Complete { .. }) {
+        return None;
+    }
+    let declared: Vec<&Declared> = declared.iter().filter(|declared| declared.container == container).collect();
+    let printed: Vec<(ObjectRef, &PrintedLine)> = task
+        .pods
+        .iter()
+        .flat_map(|pod| lines(evidence, pod.uid(), container).iter().map(|line| (pod.reference(), line)))
+        .collect();
+    let all: Vec<&PrintedLine> = printed.iter().map(|(_, line)| *line).collect();
+    let mut groups: Vec<Tries<'a>> = Vec::new();
+    let mut complained = false;
+    for (index, (pod, line)) in printed.iter().enumerate() {
+        let Some(complaint) = &line.complaint else { continue };
+        complained = true;
+        let Some((host, target, miss)) = aim(complaint, &declared) else { continue };
+        let transient = line.line.text.contains("emporary failure") || line.line.text.contains("EAI_AGAIN");
+        let stamp = line.line.stamp;
+        match groups.iter_mut().find(|group| group.host == host) {
+            Some(group) => {
+                if stamp.duration_since(group.last) >= ONE_TRY {
+                    group.times += 1;
+                }
+                group.last = stamp;
+                group.line = Some((pod.clone(), line));
+                group.miss = miss;
+                group.target = target;
+                group.transient &= transient;
+            }
+            None => groups.push(Tries {
+                container: container.to_owned(),
+                declared: declared.iter().find(|declared| declared.address.host == host).map(|declared| (*declared).clone()),
+                host,
+                target,
+                miss,
+                times: 1,
+                first: stamp,
+                last: stamp,
+                line: Some((pod.clone(), line)),
+                transient,
+                sure: true,
+            }),
+        }
+        // Where the container has gone on since, earlier complaints are settled.
+        if index + 1 < all.len() && gone_on(&all[..], index) && !all[index + 1..].iter().any(|later| later.complaint.is_some()) {
+            return None;
+        }
+    }
+    if !complained {
+        return silent(evidence, task, container, &declared, &all);
+    }
+    let latest = groups.iter().map(|group| group.last).max()?;
+    // Of several hosts, one that was reached in the end is not complained about any more.
+    groups.retain(|group| latest.duration_since(group.last) <= interval(group).max(SignedDuration::from_secs(1)) * 3);
+    groups.sort_by_key(|group| (group.first, group.host.clone()));
+    let mut found = groups.into_iter().find(|group| !refuted(evidence, group))?;
+    confirm(evidence, &mut found);
+    Some(found)
+}
+
+fn interval(group: &Tries<'_>) -> SignedDuration {
+    let gaps = i32::try_from(group.times.saturating_sub(1)).unwrap_or(i32::MAX);
+    if gaps == 0 {
+        SignedDuration::ZERO
+    } else {
+        group.last.duration_since(group.first) / gaps
+    }
+}
+
+/// Whom a complaint is about. A line that names nobody is about the only address that the container uses, if there is only one.
+fn aim(complaint: &Complaint, declared: &[&Declared]) -> Option<(String, String, Miss)> {
+    let (target, miss) = match complaint {
+        Complaint::Unresolved { host } => (host.clone(), Miss::Unresolved),
+        Complaint::Unreachable { target, reason } => (target.clone().unwrap_or_default(), Miss::Unreachable { reason: reason.clone() }),
+    };
+    if !target.is_empty() {
+        let host = host_of(&target);
+        return (!is_loopback(&host)).then_some((host, target, miss));
+    }
+    let address = only(declared)?;
+    let port = address.port.map(|port| format!(":{port}")).unwrap_or_default();
+    Some((address.host.clone(), format!("{}{port}", address.host), miss))
+}
+
+fn only<'a>(declared: &[&'a Declared]) -> Option<&'a Address> {
+    let mut used = declared.iter().filter(|declared| declared.used != Some(false)).map(|declared| &declared.address);
+    let first = used.next()?;
+    used.all(|other| other.host == first.host).then_some(first)
+}
+
+/// What the cluster's own resolver said last about a host, if it was asked since the remedy.
+pub fn looked_up<'a>(evidence: &'a Evidence, host: &str) -> Option<&'a Look> {
+    let look = evidence.lookups.get(&(host.to_owned(), Vantage::Inside))?;
+    evidence.remedy_started.is_none_or(|remedy| look.at >= remedy).then_some(look)
+}
+
+/// What the last request to a host was answered.
+pub fn asked<'a>(evidence: &'a Evidence, host: &str, vantage: Vantage) -> Option<(&'a str, &'a Look)> {
+    evidence
+        .requests
+        .iter()
+        .filter(|((_, from), look)| *from == vantage && evidence.remedy_started.is_none_or(|remedy| look.at >= remedy))
+        .find(|((url, _), _)| Address::parse(url, true).is_some_and(|address| address.host == host))
+        .map(|((url, _), look)| (url.as_str(), look))
+}
+
+/// Whether the resolver has found since what could not be resolved.
+fn refuted(evidence: &Evidence, group: &Tries<'_>) -> bool {
+    group.miss == Miss::Unresolved
+        && looked_up(evidence, &group.host).is_some_and(|look| matches!(look.answer, Answer::Addresses { .. }) && look.at > group.last)
+}
+
+/// Counts lookups that agree as tries of their own.
+fn confirm(evidence: &Evidence, group: &mut Tries<'_>) {
+    if let Some(look) = looked_up(evidence, &group.host).filter(|look| look.answer == Answer::NoSuchName && group.miss == Miss::Unresolved) {
+        group.times += look.times as usize;
+        group.transient = false;
+    }
+}
+
+/// A container that does not say what it waits for: of what it was given, what does not resolve or answer.
+fn silent<'a>(evidence: &'a Evidence, task: &Task<'a>, container: &str, declared: &[&Declared], all: &[&PrintedLine]) -> Option<Tries<'a>> {
+    let newest = task.pods.last()?;
+    let status = containers(newest).find(|status| status.name == container)?;
+    let failed = status.exit_code().is_some_and(|code| code != 0);
+    if !status.running() && !failed {
+        return None;
+    }
+    let candidates: Vec<&&Declared> = declared.iter().filter(|declared| declared.used != Some(false)).collect();
+    let (missed, declared) = candidates.iter().find_map(|declared| Some((missed(evidence, &declared.address.host)?, **declared)))?;
+    let repeated = most_repeated(lines(evidence, newest.uid(), container));
+    let waits = |text: &str| all.iter().rev().find(|line| line.line.text == text).is_some_and(|line| no_progress(line));
+    let in_a_loop = match &repeated {
+        Some(repeated) => waits(&repeated.text) || declared.used == Some(true),
+        None => false,
+    };
+    let quiet = all.iter().all(|line| no_progress(line)) && declared.used == Some(true);
+    if !in_a_loop && !quiet && !failed {
+        return None;
+    }
+    let others_answer = candidates
+        .iter()
+        .filter(|other| other.address.host != declared.address.host)
+        .all(|other| missed_or_answers(evidence, task, &other.address.host));
+    let (miss, look) = missed;
+    let port = declared.address.port.map(|port| format!(":{port}")).unwrap_or_default();
+    Some(Tries {
+        container: container.to_owned(),
+        host: declared.address.host.clone(),
+        target: format!("{}{port}", declared.address.host),
+        miss,
+        times: look.times as usize,
+        first: look.since,
+        last: look.at,
+        line: None,
+        transient: !matches!(look.answer, Answer::NoSuchName),
+        sure: others_answer && (in_a_loop || declared.used == Some(true)),
+        declared: Some(declared.clone()),
+    })
+}
+
+fn missed<'a>(evidence: &'a Evidence, host: &str) -> Option<(Miss, &'a Look)> {
+    if let Some(look) = looked_up(evidence, host).filter(|look| matches!(look.answer, Answer::NoSuchName | Answer::Nothing { .. })) {
+        return Some((Miss::Unresolved, look));
+    }
+    let (_, look) = asked(evidence, host, Vantage::Inside)?;
+    match &look.answer {
+        Answer::Nothing { reason } => Some((Miss::Unreachable { reason: reason.clone() }, look)),
+        _ => None,
+    }
+}
+
+/// Whether another address that the container uses is out of the question: it is missing as well, or it answers.
+fn missed_or_answers(evidence: &Evidence, task: &Task<'_>, host: &str) -> bool {
+    if missed(evidence, host).is_some() {
+        return true;
+    }
+    let namespace = task.latest.text("/metadata/namespace");
+    match super::address::place(evidence, host, namespace) {
+        super::address::Place::Service { namespace, name } => evidence
+            .get("Service", &namespace, &name)
+            .is_some_and(|service| backing(evidence, service) == Backing::Ready),
+        super::address::Place::Itself => true,
+        super::address::Place::Outside => looked_up(evidence, host).is_some_and(|look| matches!(look.answer, Answer::Addresses { .. })),
+    }
+}
