@@ -71,6 +71,7 @@ fn facts(detector: Option<&Detector>, entries: &[&Entry], columns: usize, paint:
                 "class",
                 match detector.class {
                     Class::Specific => "specific: it names the thing that is missing or wrong",
+                    Class::Limit => "limit: it names a limit that was too low, and gives way to a specific cause",
                     Class::Generic => "generic: it names how it shows, and gives way to a specific cause",
                     Class::Static => "static: from the manifests alone; a cause only where it explains the symptom, else advice",
                 },

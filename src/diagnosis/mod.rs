@@ -34,7 +34,3 @@ use crate::evidence::Evidence;
 pub fn diagnose(evidence: &Evidence) -> Diagnosis {
     diagnose_with(evidence, detectors::DETECTORS)
 }
-
-pub fn diagnose_with(_evidence: &Evidence, _detectors: &[&Detector]) -> Diagnosis {
-    Diagnosis::default()
-}
