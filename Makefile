@@ -30,22 +30,25 @@ standin: needs
 	  --target $(HOST) --target-dir target/standin
 
 .PHONY: build
-build: standin ## Build rekindle: target/release/rekindle
+build: needs ## Build rekindle: target/release/rekindle
 	cargo build --locked --release --bin rekindle
 
 .PHONY: run
-run: build ## Run every scenario, set-up included; ARGS='SLUG --keep' for anything else
+run: standin build ## Run every scenario, set-up included; ARGS='SLUG --keep' for anything else
 	target/release/rekindle run $(ARGS)
 
 .PHONY: test
-test: check standin ## Everything: checks, unit tests, then the scenarios on a real cluster
+test: lint standin ## Everything: format, clippy, all tests, and the scenarios on a real cluster
 	cargo test --locked --release
 
-.PHONY: check
-check: needs ## Format, clippy, and the tests that need no cluster
+.PHONY: lint
+lint: needs
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- --deny warnings
-	cargo test --locked --lib
+
+.PHONY: check
+check: lint ## Format, clippy, and the tests that need no cluster
+	cargo test --locked --lib --test cli
 
 .PHONY: deny
 deny: needs ## Licences, bans and sources of all dependencies
@@ -61,13 +64,14 @@ deny: needs ## Licences, bans and sources of all dependencies
 	else echo "$$out" >&2; exit 1; fi
 
 .PHONY: bench
-bench: build ## How much time the harness itself takes, from the report of a run
+bench: standin build ## How much time the harness itself takes, from the report of a run
+	@command -v jq >/dev/null || { echo 'error: jq is not on the PATH: install the package jq, then run make bench again' >&2; exit 4; }
 	target/release/rekindle run --quiet $(ARGS)
 	@jq -r '.outcomes[] | [.scenario, .engine, .variant, .overhead_ms, .total_ms] | @tsv' rekindle-report/report.json \
 	  | sort | awk -F'\t' '{ printf "%-40s %-9s %-7s %6.1fs of %6.1fs are the harness\n", $$1, $$2, $$3, $$4/1000, $$5/1000 }'
 
 .PHONY: nightly
-nightly: build ## Every scenario with the durations as documented; takes long
+nightly: standin build ## Every scenario with the durations as documented; takes long
 	target/release/rekindle run --profile faithful $(ARGS)
 
 .PHONY: schema

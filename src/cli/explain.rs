@@ -27,10 +27,7 @@ pub struct ExplainArgs {
 /// Prints the page of a failure and what its detector says of itself.
 pub fn run(args: &ExplainArgs, terminal: Terminal) -> Result<ExitCode, Failure> {
     let entries: Vec<Entry> = scenarios::load(&args.scenarios)?.iter().map(Entry::from).collect();
-    let meant: Vec<&Entry> = entries
-        .iter()
-        .filter(|entry| entry.means(&args.slug))
-        .collect();
+    let meant: Vec<&Entry> = entries.iter().filter(|entry| entry.means(&args.slug)).collect();
     let slug = meant.first().map_or(args.slug.as_str(), |entry| entry.slug.as_str());
     let detector = DETECTORS.iter().copied().find(|detector| detector.slug == slug);
     if meant.is_empty() && detector.is_none() {

@@ -35,7 +35,12 @@ pub fn diagnosis(diagnosis: &Diagnosis, timing: Timing, columns: usize, paint: P
     let mut canvas = Canvas::new(timing, columns, paint);
     canvas.draw_all(&diagnosis.causes.iter().collect::<Vec<_>>());
     for link in &diagnosis.unexplained {
-        canvas.wrapped("", "", &format!("{}, and nothing in the evidence explains it", tame(&link.statement)), None);
+        canvas.wrapped(
+            "",
+            "",
+            &format!("{}, and nothing in the evidence explains it", tame(&link.statement)),
+            None,
+        );
     }
     canvas.text
 }
@@ -76,7 +81,12 @@ impl Canvas {
     fn level(&mut self, causes: &[&RootCause], depth: usize, rail: &str) {
         let mut groups: Vec<Vec<&RootCause>> = Vec::new();
         for cause in causes {
-            let key = |cause: &RootCause| cause.chain.get(depth).map(|link| (link.subject.to_string(), link.statement.clone()));
+            let key = |cause: &RootCause| {
+                cause
+                    .chain
+                    .get(depth)
+                    .map(|link| (link.subject.to_string(), link.statement.clone()))
+            };
             let mine = key(cause);
             match groups
                 .iter_mut()
@@ -187,7 +197,11 @@ impl Canvas {
         }
         let label = pad(label, 9);
         let first = format!("{hang}{label}");
-        let rest = if self.narrow { format!("{hang}  ") } else { pad(hang, width(&first)) };
+        let rest = if self.narrow {
+            format!("{hang}  ")
+        } else {
+            pad(hang, width(&first))
+        };
         self.wrapped(&first, &rest, text, mark);
     }
 
@@ -219,7 +233,11 @@ impl Canvas {
 
     /// The beginning of a line, its rails and labels dimmed so that the sentences stand out.
     fn lead(&self, lead: &str) -> String {
-        if lead.trim().is_empty() { lead.to_owned() } else { self.paint.dim(lead) }
+        if lead.trim().is_empty() {
+            lead.to_owned()
+        } else {
+            self.paint.dim(lead)
+        }
     }
 }
 
@@ -236,7 +254,11 @@ fn seen(cause: &RootCause) -> String {
 fn cited(citation: &Citation) -> String {
     let text = tame(&citation.text);
     let object = citation.object.to_string();
-    let place = if text.contains(&citation.object.name) { String::new() } else { format!(" of {object}") };
+    let place = if text.contains(&citation.object.name) {
+        String::new()
+    } else {
+        format!(" of {object}")
+    };
     match citation.basis {
         Basis::Observed | Basis::Declared => format!("{text}{place}"),
         Basis::Inferred => format!("{text}{place} (inferred)"),

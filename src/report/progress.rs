@@ -115,7 +115,11 @@ impl Progress {
                     _ => ("FAIL", Tone::Bad),
                 };
                 let total = (verdict != Verdict::NotRun).then(|| Duration::from_millis(outcome.total_ms));
-                let name = if verdict == Verdict::Pass { trial.clone() } else { format!("{trial}  {verdict}") };
+                let name = if verdict == Verdict::Pass {
+                    trial.clone()
+                } else {
+                    format!("{trial}  {verdict}")
+                };
                 return self.lines(verb, tone, total, &name, columns);
             }
         }
@@ -152,7 +156,12 @@ impl Progress {
         if let Some((total, started)) = self.total {
             let done = self.tally.passed + self.tally.failed + self.tally.skipped;
             let words = format!("{done}/{total}  {}", self.tally);
-            lines.push(self.line("Trials", Tone::Good, Some(now.saturating_sub(started)), &cut(&words, columns.saturating_sub(LEAD))));
+            lines.push(self.line(
+                "Trials",
+                Tone::Good,
+                Some(now.saturating_sub(started)),
+                &cut(&words, columns.saturating_sub(LEAD)),
+            ));
         }
         lines
     }
@@ -241,7 +250,11 @@ fn waits(item: &Item, now: Duration, columns: usize) -> String {
         return cut(&item.detail, columns);
     }
     let detail = cut(&item.detail, columns.saturating_sub(width(&left) + 1));
-    if detail.is_empty() { cut(&left, columns) } else { format!("{detail} {left}") }
+    if detail.is_empty() {
+        cut(&left, columns)
+    } else {
+        format!("{detail} {left}")
+    }
 }
 
 fn capitalised(word: &str) -> String {

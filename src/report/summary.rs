@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 
 use super::chain::{self, Timing};
+use super::comparison::{comparison, labelled};
+use super::shell::shell_wrap;
 use super::text::{Paint, count, cut_middle, excerpt, pad, pad_left, tame, took_ms, whole_ms, width, wrap};
 use super::{Report, Tally};
-use crate::outcome::{ExpectedCause, Outcome, Variant, Verdict};
+use crate::outcome::{Outcome, Variant, Verdict};
 
 /// A run with more broken outcomes than this explains only those that did not pass.
 const IN_FULL: usize = 12;
@@ -18,7 +20,11 @@ const WIDEST: usize = 120;
 pub fn render(report: &Report, files: &[PathBuf], columns: usize, quiet: bool, paint: Paint) -> String {
     let columns = columns.min(WIDEST);
     let mut text = String::new();
-    let broken = report.outcomes.iter().filter(|outcome| outcome.trial.variant == Variant::Broken).count();
+    let broken = report
+        .outcomes
+        .iter()
+        .filter(|outcome| outcome.trial.variant == Variant::Broken)
+        .count();
     let only_failed = quiet || broken > IN_FULL;
     for outcome in &report.outcomes {
         let passed_twin = outcome.trial.variant == Variant::Twin && outcome.verdict.passed();
@@ -73,7 +79,12 @@ fn heading(outcome: &Outcome, columns: usize, paint: Paint) -> String {
     let left = format!("{}  {engine}  {}", trial.scenario, trial.variant);
     let left = cut_middle(&left, columns.saturating_sub(width(right) + 6));
     let rule = "─".repeat(columns.saturating_sub(width(&left) + width(right) + 6));
-    format!("── {} {} {}\n", paint.bold(&left), paint.dim(&rule), verdict(outcome.verdict, paint))
+    format!(
+        "── {} {} {}\n",
+        paint.bold(&left),
+        paint.dim(&rule),
+        verdict(outcome.verdict, paint)
+    )
 }
 
 /// Everything there is to say about one outcome, below its heading.
@@ -100,7 +111,11 @@ fn engine_words(outcome: &Outcome, columns: usize, paint: Paint) -> String {
         return String::new();
     }
     let mut text = match outcome.break_ms {
-        Some(ms) => title(&format!("{} gave up after {} with these words:", outcome.trial.engine, took_ms(ms)), columns, paint),
+        Some(ms) => title(
+            &format!("{} gave up after {} with these words:", outcome.trial.engine, took_ms(ms)),
+            columns,
+            paint,
+        ),
         None => title(&format!("{} ended with these words:", outcome.trial.engine), columns, paint),
     };
     for line in excerpt(&tame(&outcome.engine_words), WORDS) {
@@ -168,161 +183,19 @@ fn remedy(outcome: &Outcome, columns: usize, paint: Paint) -> String {
     text
 }
 
-/// Breaks a command at blanks that stand outside of quotes, with the backslash that a shell wants.
-fn shell_wrap(command: &str, columns: usize) -> Vec<String> {
-    let mut words = Vec::new();
-    let mut word = String::new();
-    let mut quote = None;
-    let mut escaped = false;
-    for c in command.chars() {
-        match (c, quote) {
-            (' ', None) if !escaped => {
-                words.push(std::mem::take(&mut word));
-                continue;
-            }
-            ('\'' | '"', None) if !escaped => quote = Some(c),
-            (c, Some(open)) if c == open && !escaped => quote = None,
-            _ => {}
-        }
-        escaped = c == '\\' && !escaped && quote != Some('\'');
-        word.push(c);
-    }
-    words.push(word);
-    let mut lines: Vec<String> = Vec::new();
-    for word in units(words) {
-        match lines.last_mut() {
-            Some(line) if width(line) + 1 + width(&word) + 2 <= columns => {
-                line.push(' ');
-                line.push_str(&word);
-            }
-            Some(line) => {
-                line.push_str(" \\");
-                lines.push(format!("  {word}"));
-            }
-            None => lines.push(word),
-        }
-    }
-    lines
-}
-
-/// An option and its value stay on one line.
-fn units(words: Vec<String>) -> Vec<String> {
-    let mut units: Vec<String> = Vec::new();
-    for word in words {
-        match units.last_mut() {
-            Some(option) if option.starts_with("--") && !option.contains(['=', ' ']) && !word.starts_with('-') => {
-                option.push(' ');
-                option.push_str(&word);
-            }
-            _ => units.push(word),
-        }
-    }
-    units
-}
-
-/// What was expected and what was observed, side by side.
-fn comparison(outcome: &Outcome, columns: usize, paint: Paint) -> String {
-    let mut rows: Vec<(&str, Vec<String>, Vec<String>)> = Vec::new();
-    let one = |text: &str| vec![text.to_owned()];
-    let gave_up = match outcome.break_ms {
-        Some(ms) => format!("it gave up after {}", took_ms(ms)),
-        None => "it did not give up".to_owned(),
-    };
-    let found = || match outcome.diagnosis.causes.as_slice() {
-        [] => one("no certain cause"),
-        causes => causes.iter().map(|cause| format!("{} of {}", cause.slug, cause.subject)).collect(),
-    };
-    match outcome.verdict {
-        Verdict::NotReproduced => rows.push(("engine", one("it breaks as documented"), vec![gave_up])),
-        Verdict::WrongFailure => rows.push(("engine", one("it breaks as documented"), vec![gave_up, "with other words".to_owned()])),
-        Verdict::Undetected | Verdict::Misdiagnosed => {
-            rows.push(("causes", outcome.expected_causes.iter().map(expected).collect(), found()));
-            let citing: Vec<String> = outcome.expected_causes.iter().flat_map(|cause| cause.citing.clone()).collect();
-            let mut cited: Vec<String> = outcome
-                .diagnosis
-                .causes
-                .iter()
-                .flat_map(|cause| &cause.citations)
-                .map(|citation| tame(&citation.text))
-                .collect();
-            cited.sort();
-            cited.dedup();
-            if !citing.is_empty() && !cited.is_empty() {
-                rows.push(("citing", citing, cited));
-            }
-        }
-        Verdict::FalseAlarm => rows.push(("causes", one("none: the twin is healthy"), found())),
-        Verdict::NotRemedied => rows.push((
-            "remedy",
-            one("healthy after the diagnosed remedy"),
-            match &outcome.remedy {
-                Some(remedy) => vec![format!("{} was applied", remedy.remedy.kind), "not healthy".to_owned()],
-                None => one("the scenario has no remedy of the diagnosed kind"),
-            },
-        )),
-        Verdict::Relapsed => rows.push((
-            "health",
-            vec![match outcome.window_ms {
-                Some(ms) => format!("healthy for {}", whole_ms(ms)),
-                None => "it stays healthy".to_owned(),
-            }],
-            one("healthy, and then not"),
-        )),
-        Verdict::Pass | Verdict::FixedUpstream | Verdict::NotRun | Verdict::Infra => return String::new(),
-    }
-    let label = 8;
-    let half = columns.saturating_sub(label + 2) / 2;
-    if half < 24 {
-        return stacked(&rows, columns, paint);
-    }
-    let mut text = format!("{}{}  {}\n", pad("", label), paint.dim(&pad("expected", half)), paint.dim("observed"));
-    for (name, left, right) in rows {
-        let side = |entries: Vec<String>| entries.iter().flat_map(|entry| wrap(&tame(entry), half)).collect::<Vec<_>>();
-        let (left, right) = (side(left), side(right));
-        for n in 0..left.len().max(right.len()) {
-            let cell = |side: &[String]| side.get(n).cloned().unwrap_or_default();
-            let label = pad(if n == 0 { name } else { "" }, label);
-            let line = format!("{label}{}  {}", pad(&cell(&left), half), cell(&right));
-            text.push_str(line.trim_end());
-            text.push('\n');
-        }
-    }
-    text
-}
-
-fn stacked(rows: &[(&str, Vec<String>, Vec<String>)], columns: usize, paint: Paint) -> String {
-    let mut text = String::new();
-    for (_, left, right) in rows {
-        text.push_str(&labelled("expected", &left.join(", "), columns, paint));
-        text.push_str(&labelled("observed", &right.join(", "), columns, paint));
-    }
-    text
-}
-
-fn expected(cause: &ExpectedCause) -> String {
-    match &cause.subject {
-        Some(subject) => format!("{} of {subject}", cause.slug),
-        None => cause.slug.clone(),
-    }
-}
-
-fn labelled(label: &str, words: &str, columns: usize, paint: Paint) -> String {
-    let mut text = String::new();
-    for (n, line) in wrap(words, columns.saturating_sub(10)).iter().enumerate() {
-        let label = pad(if n == 0 { label } else { "" }, 10);
-        text.push_str(format!("{}{line}", paint.dim(&label)).trim_end());
-        text.push('\n');
-    }
-    text
-}
-
 /// What the columns of times are called, and how wide they are.
 const LONG: [(&str, usize); 4] = [("broke after", 11), ("known after", 11), ("remedied in", 11), ("total", 6)];
 const SHORT: [(&str, usize); 4] = [("broke", 6), ("known", 6), ("mended", 6), ("total", 6)];
 
 /// Scenarios with a row for each engine and variant.
 fn table(report: &Report, columns: usize, paint: Paint) -> String {
-    let engines = report.outcomes.iter().map(|outcome| width(&outcome.trial.engine)).max().unwrap_or(0).max(6);
+    let engines = report
+        .outcomes
+        .iter()
+        .map(|outcome| width(&outcome.trial.engine))
+        .max()
+        .unwrap_or(0)
+        .max(6);
     let lead = 2 + engines + 2 + 6 + 2;
     let fits = |heads: &[(&str, usize)], gap: usize| lead + 14 + heads.iter().map(|(_, columns)| columns + gap).sum::<usize>() <= columns;
     let layouts = [(&LONG, 2), (&LONG, 1), (&SHORT, 2), (&SHORT, 1)];
@@ -341,7 +214,11 @@ fn table(report: &Report, columns: usize, paint: Paint) -> String {
         text.push_str(&format!("{}\n", paint.bold(&cut_middle(&first.trial.scenario, columns))));
         let mut engine = "";
         for outcome in trials {
-            let named = if outcome.trial.engine == engine { "" } else { &outcome.trial.engine };
+            let named = if outcome.trial.engine == engine {
+                ""
+            } else {
+                &outcome.trial.engine
+            };
             engine = &outcome.trial.engine;
             let painted = verdict(outcome.verdict, paint);
             let mut line = format!(
@@ -375,7 +252,10 @@ fn remarks(report: &Report, columns: usize, paint: Paint) -> String {
         remark("note:", "no trial was run".to_owned());
     }
     if report.interrupted {
-        remark("note:", "the run was interrupted; what had not ended by then was not run".to_owned());
+        remark(
+            "note:",
+            "the run was interrupted; what had not ended by then was not run".to_owned(),
+        );
     }
     for failure in &report.cleanup_failures {
         remark("warning:", failure.clone());
@@ -427,11 +307,16 @@ mod tests {
     #[test]
     fn the_last_line_is_the_numbers() {
         let mut report = samples::report(samples::passing());
-        assert_eq!(render(&report, &[], 80, false, Paint::PLAIN).lines().last(), Some("2 passed, 0 failed"));
+        assert_eq!(
+            render(&report, &[], 80, false, Paint::PLAIN).lines().last(),
+            Some("2 passed, 0 failed")
+        );
         assert_eq!(render(&report, &[], 80, true, Paint::PLAIN), "2 passed, 0 failed\n");
         report.clusters_left = 1;
         report.interrupted = true;
-        report.cleanup_failures.push("the network rekindle could not be removed: it is in use".to_owned());
+        report
+            .cleanup_failures
+            .push("the network rekindle could not be removed: it is in use".to_owned());
         insta::assert_snapshot!(render(&report, &[], 80, true, Paint::PLAIN));
     }
 
@@ -441,14 +326,5 @@ mod tests {
         let coloured = render(&report, &[], 80, false, Paint(true));
         assert!(coloured.contains('\u{1b}'));
         assert_eq!(tame(&coloured), render(&report, &[], 80, false, Paint::PLAIN));
-    }
-
-    #[test]
-    fn commands_break_outside_of_quotes() {
-        let lines = shell_wrap("helm upgrade r ./chart --set 'a=b c d e f' --wait --timeout 10m", 24);
-        assert_eq!(
-            lines,
-            ["helm upgrade r ./chart \\", "  --set 'a=b c d e f' \\", "  --wait --timeout 10m"]
-        );
     }
 }
