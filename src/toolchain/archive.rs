@@ -10,11 +10,11 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
-use super::cache::{hash_file, hex};
+use super::content::{hash_file, hex};
 use super::error::ToolchainError;
 use crate::command::Command;
 
-const TAR_DEADLINE: Duration = Duration::from_secs(600);
+const TAR_DEADLINE: Duration = Duration::from_mins(10);
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// An image to be.

@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::cache::{Cache, Care, Key, Look, Progress};
+use super::cache::{Cache, Look, Progress};
+use super::content::{Care, Key};
 use super::error::{ToolchainError, last_line};
 use super::host::{Mirror, System, find_programs, install, require_disk, require_root};
 use crate::command::{Command, CommandError};
 use crate::events::Events;
 
 const SCRIPT: &str = include_str!("../../images/debian/root.sh");
-const DEADLINE: Duration = Duration::from_secs(1800);
+const DEADLINE: Duration = Duration::from_mins(30);
 
 /// A root file system: a name and its packages beside the essential ones.
 #[derive(Debug)]
@@ -21,11 +22,14 @@ pub(super) struct Root {
     pub name: &'static str,
     pub title: &'static str,
     packages: &'static [&'static str],
+    /// Packages whose files are taken out again.
+    without: &'static [&'static str],
     pub disk: f64,
     pub about: &'static str,
 }
 
-/// What kind's own base image installs, and what its build brings along: containerd, runc and the network plugins.
+/// What kind's own base image installs, without what serves volumes over the network, and what its build brings along: containerd,
+/// runc and the network plugins.
 pub(super) const NODE: Root = Root {
     name: "debian-node",
     title: "node root file system",
@@ -33,7 +37,6 @@ pub(super) const NODE: Root = Root {
         "systemd",
         "systemd-sysv",
         "dbus",
-        "udev",
         "containerd",
         "runc",
         "containernetworking-plugins",
@@ -48,8 +51,6 @@ pub(super) const NODE: Root = Root {
         "kmod",
         "libseccomp2",
         "pigz",
-        "nfs-common",
-        "open-iscsi",
         "e2fsprogs",
         "bash",
         "ca-certificates",
@@ -59,15 +60,38 @@ pub(super) const NODE: Root = Root {
         "procps",
         "tar",
     ],
+    without: &[],
     disk: 2.0,
     about: "80 s",
 };
 
-/// What hooks of scenarios are written with.
+/// What hooks of scenarios are written with: loaded into every cluster, and therefore without what only installs packages.
 pub(super) const TOOLS: Root = Root {
     name: "debian-tools",
     title: "tools root file system",
     packages: &["ca-certificates", "curl", "jq"],
+    without: &[
+        "apt",
+        "libapt-pkg6.0",
+        "gpgv",
+        "debian-archive-keyring",
+        "dpkg",
+        "perl-base",
+        "debconf",
+        "libstdc++6",
+        "e2fsprogs",
+        "libext2fs2",
+        "logsave",
+        "tzdata",
+        "adduser",
+        "passwd",
+        "login",
+        "mount",
+        "util-linux",
+        "util-linux-extra",
+        "openssl",
+        "libdb5.3",
+    ],
     disk: 1.0,
     about: "50 s",
 };
@@ -81,10 +105,11 @@ fn suite() -> &'static str {
 impl Root {
     /// The hash over everything that decides the content, but for what the mirror serves today.
     pub fn key(&self) -> Key {
-        let packages = self.packages.join(",");
+        let (packages, without) = (self.packages.join(","), self.without.join(","));
         Key::of([
             ("script", SCRIPT.as_bytes()),
             ("packages", packages.as_bytes()),
+            ("without", without.as_bytes()),
             ("suite", suite().as_bytes()),
             ("architecture", std::env::consts::ARCH.as_bytes()),
         ])
@@ -136,7 +161,13 @@ impl Root {
             ])
             .arg(&script)
             .arg(dir.join("root.tar"))
-            .args([&mirror.suite, &mirror.uri, &components.join(","), &self.packages.join(",")])
+            .args([
+                &mirror.suite,
+                &mirror.uri,
+                &components.join(","),
+                &self.packages.join(","),
+                &self.without.join(","),
+            ])
             .arg(cache.root().join("debs"));
         if let Some(keyring) = mirror
             .keyring

@@ -20,7 +20,7 @@ use crate::events::Events;
 use crate::wait::{self, Seen};
 
 const START_SCRIPT: &str = include_str!("../../images/docker/start-dockerd.sh");
-const START_DEADLINE: Duration = Duration::from_secs(60);
+const START_DEADLINE: Duration = Duration::from_mins(1);
 const STOP_DEADLINE: Duration = Duration::from_secs(30);
 const ASK_DEADLINE: Duration = Duration::from_secs(15);
 const DEFAULT_ENDPOINT: &str = "unix:///var/run/docker.sock";

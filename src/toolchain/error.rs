@@ -79,6 +79,7 @@ impl ToolchainError {
     }
 
     /// Whether this only says that the run was cancelled.
+    #[must_use]
     pub fn is_interruption(&self) -> bool {
         matches!(self, Self::Interrupted | Self::Wait(WaitError::Interrupted { .. }))
     }

@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::cache::{Cache, Care, Key, Look, Progress};
+use super::cache::{Cache, Look, Progress};
+use super::content::{Care, Key};
 use super::error::{ToolchainError, last_line};
 use crate::command::{Command, CommandError};
 use crate::events::Events;
 
-const BUILD_DEADLINE: Duration = Duration::from_secs(3600);
+const BUILD_DEADLINE: Duration = Duration::from_hours(1);
 const FLAGS: &str = "-mod=readonly -buildvcs=false";
 
 /// What a built tool runs on.
@@ -172,7 +173,7 @@ pub(super) struct Go {
 impl Go {
     /// Asks the Go at `program` who it is.
     pub async fn at(program: PathBuf, cancel: &CancellationToken) -> Result<Self, ToolchainError> {
-        let asked = Command::new(&program, Duration::from_secs(60))
+        let asked = Command::new(&program, Duration::from_mins(1))
             .args(["env", "GOVERSION", "GOHOSTARCH"])
             .run(cancel)
             .await;
@@ -274,7 +275,7 @@ impl GoTool {
                     say.say(format!("downloading {module}"));
                 }
             });
-        let listed = downloads.run(cancel).await.map_err(|error| self.failed(error))?;
+        let listed = downloads.run(cancel).await.map_err(|error| self.failed(&error))?;
         let total = listed.text().lines().count();
 
         let (say, compiled) = (progress.clone(), AtomicUsize::new(0));
@@ -288,12 +289,12 @@ impl GoTool {
                 let n = compiled.fetch_add(1, Ordering::Relaxed) + 1;
                 say.say(format!("{n} of at most {total} packages, {package}"));
             });
-        build.run(cancel).await.map_err(|error| self.failed(error))?;
+        build.run(cancel).await.map_err(|error| self.failed(&error))?;
 
         for (name, package) in self.commands {
-            let (built, wanted) = (bin.join(binary_name(package)), bin.join(name));
-            if built != wanted {
-                fs::rename(&built, &wanted).map_err(ToolchainError::file("naming a built binary", &built))?;
+            let (made, wanted) = (bin.join(binary_name(package)), bin.join(name));
+            if made != wanted {
+                fs::rename(&made, &wanted).map_err(ToolchainError::file("naming a built binary", &made))?;
             }
         }
         fs::remove_dir_all(&module).map_err(ToolchainError::file("removing a folder", &module))?;
@@ -319,9 +320,9 @@ impl GoTool {
         })
     }
 
-    fn failed(&self, error: CommandError) -> ToolchainError {
+    fn failed(&self, error: &CommandError) -> ToolchainError {
         let what = format!("{} {}", self.title, self.version());
-        let all = match &error {
+        let all = match error {
             CommandError::Interrupted { .. } => return ToolchainError::Interrupted,
             CommandError::Failed { output, .. } => String::from_utf8_lossy(&output.stderr).into_owned(),
             other => other.to_string(),
@@ -346,7 +347,7 @@ impl GoTool {
         }
         ToolchainError::Build {
             what,
-            line: last_line(&error),
+            line: last_line(error),
         }
     }
 
@@ -362,18 +363,13 @@ impl GoTool {
             what: self.title.to_owned(),
         })?;
         let download = go
-            .command(self, scratch, Duration::from_secs(600))
+            .command(self, scratch, Duration::from_mins(10))
             .args(["mod", "download", "-json"]);
         let output = download
             .arg(format!("{}@{version}", self.module))
             .run(cancel)
             .await
-            .map_err(|error| self.failed(error))?;
-        #[derive(serde::Deserialize)]
-        #[serde(rename_all = "PascalCase")]
-        struct Downloaded {
-            dir: PathBuf,
-        }
+            .map_err(|error| self.failed(&error))?;
         serde_json::from_slice(&output.stdout)
             .map(|downloaded: Downloaded| downloaded.dir)
             .map_err(|error| ToolchainError::Build {
@@ -381,6 +377,12 @@ impl GoTool {
                 line: error.to_string(),
             })
     }
+}
+
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Downloaded {
+    dir: PathBuf,
 }
 
 /// What `go build` calls the binary of a package: its last element that is no major version.
@@ -392,46 +394,10 @@ fn binary_name(package: &str) -> &str {
     package.rsplit('/').find(|part| !is_major(part)).unwrap_or(package)
 }
 
-/// Whether a version that was found may stand in for the one that is pinned.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Fit {
-    SameMinor,
-    SameMajor,
-    WithinOneMinor,
-}
-
-impl Fit {
-    pub fn accepts(self, found: &str, wanted: &str) -> bool {
-        let (Some(found), Some(wanted)) = (numbers(found), numbers(wanted)) else {
-            return false;
-        };
-        found.0 == wanted.0
-            && match self {
-                Self::SameMajor => true,
-                Self::SameMinor => found.1 == wanted.1,
-                Self::WithinOneMinor => found.1.abs_diff(wanted.1) <= 1,
-            }
-    }
-}
-
-/// Major and minor of the first word that looks like a version: `v1.34.4`, `kind v0.33.0 go1.26`, `v4.3.1+g1234`.
-fn numbers(text: &str) -> Option<(u32, u32)> {
-    let version = version_in(text)?;
-    let mut parts = version.trim_start_matches('v').split(['.', '-', '+']);
-    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
-}
-
-/// The first word of a tool's answer that is a version.
-pub(super) fn version_in(text: &str) -> Option<&str> {
-    text.split(|c: char| c.is_whitespace() || "\"',;".contains(c)).find(|word| {
-        word.strip_prefix('v')
-            .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()) && rest.contains('.'))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::toolchain::version::numbers;
 
     #[test]
     fn versions_come_from_go_mod() {
@@ -457,17 +423,6 @@ mod tests {
             flags.contains("version.gitVersion=v1.") && flags.contains("gitMajor=1 ") && flags.contains("gitTreeState=clean"),
             "{flags}"
         );
-    }
-
-    #[test]
-    fn a_tool_on_the_path_fits_or_does_not() {
-        assert!(Fit::SameMinor.accepts("kind v0.33.2 go1.26.0 linux/amd64", "v0.33.0"));
-        assert!(!Fit::SameMinor.accepts("kind v0.32.0 go1.26.0 linux/amd64", "v0.33.0"));
-        assert!(Fit::SameMajor.accepts("v4.1.0+gabcdef", "v4.3.1"));
-        assert!(!Fit::SameMajor.accepts("v3.22.0", "v4.3.1"));
-        assert!(Fit::WithinOneMinor.accepts("Client Version: v1.35.1\nKustomize Version: v5", "v1.34.4"));
-        assert!(!Fit::WithinOneMinor.accepts("Client Version: v1.32.4-dispatcher", "v1.34.4"));
-        assert!(!Fit::SameMinor.accepts("no version", "v0.33.0"));
     }
 
     #[test]

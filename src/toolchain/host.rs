@@ -91,7 +91,7 @@ pub(super) async fn install(packages: &[&str], events: &Events, cancel: &Cancell
     let progress = Progress::new(events, &name);
     let apt = |args: &[&str], minutes: u64| {
         let progress = progress.clone();
-        Command::new("apt-get", Duration::from_secs(60 * minutes))
+        Command::new("apt-get", Duration::from_mins(minutes))
             .env("DEBIAN_FRONTEND", "noninteractive")
             .args(["-o", "DPkg::Lock::Timeout=300", "-o", "Dpkg::Use-Pty=0"])
             .args(args)
@@ -277,7 +277,7 @@ mod tests {
             components: vec!["main".to_owned(), "contrib".to_owned()],
             keyring: Some("/k.gpg".into()),
         };
-        assert_eq!(one_line_sources(list), [expected.clone()]);
+        assert_eq!(one_line_sources(list), std::slice::from_ref(&expected));
         let stanzas = "Types: deb\n# an old one\nURIs: http://a.invalid/debian\nSuites: bookworm bookworm-updates\n\
                        Components: main\n contrib\nSigned-By: /k.gpg\n\nTypes: deb\nEnabled: no\nURIs: http://b.invalid\nSuites: x\n";
         let found = deb822_sources(stanzas);

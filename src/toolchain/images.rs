@@ -17,7 +17,7 @@ pub(super) const KEY_LABEL: &str = "dev.rekindle.key";
 /// Label on whatever exists only while an image is built; its value names the cache that the build belongs to.
 pub(super) const BUILD_LABEL: &str = "dev.rekindle.build";
 const ASK_DEADLINE: Duration = Duration::from_secs(30);
-const WORK_DEADLINE: Duration = Duration::from_secs(600);
+const WORK_DEADLINE: Duration = Duration::from_mins(10);
 
 /// Those of `references` that the engine has, with their [`KEY_LABEL`], asked for in one call.
 pub(super) async fn inspect(references: &[&str], cancel: &CancellationToken) -> Result<BTreeMap<String, Option<String>>, ToolchainError> {
@@ -71,7 +71,7 @@ pub(super) async fn load(archive: &Path, cancel: &CancellationToken) -> Result<(
 
 /// The label of builds that belong to this cache. Whoever holds the lock of the build may remove what carries it.
 pub(super) fn build_label(cache: &Cache) -> String {
-    let key = super::cache::Key::of([("cache", cache.root().as_os_str().as_encoded_bytes())]);
+    let key = super::content::Key::of([("cache", cache.root().as_os_str().as_encoded_bytes())]);
     format!("{BUILD_LABEL}={}", key.short())
 }
 

@@ -7,6 +7,7 @@
 
 mod archive;
 mod cache;
+mod content;
 mod debian;
 mod docker;
 mod error;
@@ -18,6 +19,7 @@ mod runtime;
 mod small_images;
 mod survey;
 mod tools;
+mod version;
 
 use std::path::PathBuf;
 

@@ -8,7 +8,8 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::archive::{self, Image};
-use super::cache::{Cache, Key, Progress};
+use super::cache::{Cache, Progress};
+use super::content::Key;
 use super::debian;
 use super::error::{ToolchainError, last_line};
 use super::gotools::{COREDNS, ETCD, Go, KIND, KUBECTL, KUBERNETES};
@@ -92,7 +93,7 @@ impl Parts<'_> {
             debian::ensure_packages(events, cancel).await?;
             let sources = KUBERNETES.sources(KUBERNETES.version(), self.go, self.cache.root(), cancel).await?;
             let version = format!("-DVERSION={}", KUBERNETES.version());
-            let compile = Command::new("gcc", Duration::from_secs(120))
+            let compile = Command::new("gcc", Duration::from_mins(2))
                 .args(["-Os", "-Wall", "-static", "-s", &version, "-o"])
                 .args([dir.join("pause"), sources.join("build/pause/linux/pause.c")]);
             compile.run(cancel).await.map(drop).map_err(ToolchainError::step("compiling pause"))
@@ -214,7 +215,7 @@ fn component_of(image: &str) -> &str {
 /// The names under which kubeadm will look for the component images.
 async fn component_names(kubeadm: &Path, cancel: &CancellationToken) -> Result<Vec<String>, ToolchainError> {
     let list = ["config", "images", "list", "--kubernetes-version", KUBERNETES.version()];
-    let output = Command::new(kubeadm, Duration::from_secs(60)).args(list).run(cancel).await;
+    let output = Command::new(kubeadm, Duration::from_mins(1)).args(list).run(cancel).await;
     let text = output
         .map_err(ToolchainError::step("asking kubeadm for the images that it needs"))?
         .text();
@@ -332,7 +333,7 @@ pub(super) async fn foreign_version(image: &str, cache: &Cache, cancel: &Cancell
             image,
             "/kind/version",
         ];
-        let version = super::docker::Engine::command(Duration::from_secs(60), run).run(cancel).await;
+        let version = super::docker::Engine::command(Duration::from_mins(1), run).run(cancel).await;
         let version = version.map_err(|error| match error {
             CommandError::Interrupted { .. } => ToolchainError::Interrupted,
             error => ToolchainError::NotANodeImage {
@@ -345,7 +346,7 @@ pub(super) async fn foreign_version(image: &str, cache: &Cache, cancel: &Cancell
     let step = format!("Read the Kubernetes version of {image}");
     let dir = cache.entry(("node-version", &key, &step), &Events::silent(), cancel, read).await?;
     let version = fs::read_to_string(dir.join("version")).map_err(ToolchainError::file("reading a version", &dir))?;
-    if super::gotools::version_in(&version).is_some() {
+    if super::version::version_in(&version).is_some() {
         return Ok(version.trim().to_owned());
     }
     Err(ToolchainError::NotANodeImage {

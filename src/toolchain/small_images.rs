@@ -7,7 +7,8 @@ use std::time::{Duration, SystemTime};
 use tokio_util::sync::CancellationToken;
 
 use super::archive::{self, Image};
-use super::cache::{Cache, Key, Progress, hash_file};
+use super::cache::{Cache, Progress};
+use super::content::{Key, hash_file};
 use super::debian;
 use super::error::{ToolchainError, last_line};
 use super::gotools::{Go, KUBECTL};
@@ -177,7 +178,7 @@ async fn build_standin(exe: &Path, events: &Events, cancel: &CancellationToken) 
     let name = "Build the standin";
     let step = events.step(name);
     let progress = Progress::new(events, name);
-    let build = Command::new("cargo", Duration::from_secs(1800))
+    let build = Command::new("cargo", Duration::from_mins(30))
         .dir(&tree)
         .args([
             "build",
@@ -289,7 +290,7 @@ mod tests {
             .append(true)
             .open(tree.path().join("src/bin/standin.rs"))
             .unwrap();
-        source.set_modified(SystemTime::now() + Duration::from_secs(60)).unwrap();
+        source.set_modified(SystemTime::now() + Duration::from_mins(1)).unwrap();
         assert_eq!(Standin::ready(&exe), None);
     }
 }

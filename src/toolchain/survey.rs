@@ -1,8 +1,11 @@
 //! What is there already and what would be made, without changing anything.
 
+use std::collections::BTreeMap;
+
 use tokio_util::sync::CancellationToken;
 
-use super::cache::{Cache, Care, Key, Look};
+use super::cache::{Cache, Look};
+use super::content::{Care, Key};
 use super::docker::{self, Answer};
 use super::gotools::{COREDNS, ETCD, GoTool, HELM_4, KIND, KUBECTL, KUBERNETES};
 use super::node_image::Parts;
@@ -77,7 +80,7 @@ pub async fn survey(options: &Options, cancel: &CancellationToken) -> Vec<Survey
     let present = if engine {
         images::inspect(&[&node, &tools_image], cancel).await.unwrap_or_default()
     } else {
-        Default::default()
+        BTreeMap::new()
     };
 
     let node_there = present.contains_key(&node);

@@ -7,8 +7,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::cache::Cache;
 use super::error::ToolchainError;
-use super::gotools::{Fit, Go, GoTool, HELM_4, KIND, KUBECTL, version_in};
+use super::gotools::{Go, GoTool, HELM_4, KIND, KUBECTL};
 use super::host::find_programs;
+use super::version::{Fit, version_in};
 use crate::command::Command;
 use crate::events::Events;
 

@@ -5,19 +5,17 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use super::stage::{Stage, TrialError};
-use super::twin::stays_healthy;
+use super::stage::{LOOK, Stage, TrialError};
 use super::{millis, watch::Moment};
 use crate::diagnosis::Diagnosis;
 use crate::engine::{Ended, Helm, Operation, Request};
-use crate::evidence::{Fact, health};
+use crate::evidence::Fact;
 use crate::outcome::{ExpectedCause, Outcome, RemedyReport, Verdict, judge};
 use crate::remedy::Plan;
 use crate::wait::{Seen, WaitError, until};
 
 /// How long after the engine's end the last facts may still be on their way.
 const SETTLE: Duration = Duration::from_millis(500);
-const LOOK: Duration = Duration::from_millis(50);
 
 /// Carries it out; the verdict and all that it rests on go into the outcome.
 pub async fn carry_out(stage: &Stage<'_>, outcome: &mut Outcome, cancel: &CancellationToken) -> Result<(), TrialError> {
@@ -123,7 +121,7 @@ async fn remedy(
     }
     let ended = stage.engine(&request, "remedy", cancel).await?;
     let healthy = if ended.succeeded() {
-        becomes_healthy(stage, cancel).await?
+        stage.becomes_healthy(cancel).await?
     } else {
         Err(ended.words.clone())
     };
@@ -140,7 +138,7 @@ async fn remedy(
         ));
     }
     let window = Instant::now();
-    let stayed = stays_healthy(stage, cancel).await?;
+    let stayed = stage.stays_healthy(cancel).await?;
     outcome.window_ms = Some(millis(window.elapsed()));
     Ok(match stayed {
         Ok(()) => (
@@ -152,23 +150,4 @@ async fn remedy(
             format!("it was healthy after the remedy, and then was not: {reason}"),
         ),
     })
-}
-
-/// Waits until everything is ready; the engine's own waiting came first, so it should be at once.
-async fn becomes_healthy(stage: &Stage<'_>, cancel: &CancellationToken) -> Result<Result<(), String>, TrialError> {
-    let look = || {
-        let unhealthy = stage.watch.read(|evidence, _| health::unhealthy(evidence));
-        async move {
-            if unhealthy.is_empty() {
-                Seen::Done(())
-            } else {
-                Seen::NotYet(unhealthy.join(", "))
-            }
-        }
-    };
-    match until("a healthy release", stage.pace.timeout, LOOK, cancel, look).await {
-        Ok(()) => Ok(Ok(())),
-        Err(WaitError::Interrupted { .. }) => Err(TrialError::Interrupted),
-        Err(error) => Ok(Err(error.to_string())),
-    }
 }

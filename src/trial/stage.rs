@@ -12,8 +12,12 @@ use super::watch::Watch;
 use super::{Ground, Trial};
 use crate::engine::{Ended, EngineError, Helm, Operation, Request};
 use crate::events::Event;
-use crate::evidence::{CollectError, Collector, Header, Recorder};
+use crate::evidence::{CollectError, Collector, Header, Recorder, health};
 use crate::scenario::Pace;
+use crate::wait::{Seen, WaitError, until};
+
+/// How often a condition is looked at; looking costs no request.
+pub const LOOK: Duration = Duration::from_millis(50);
 
 /// Why a trial could not be carried out. None of it is the fault of a detector.
 #[derive(Debug, thiserror::Error)]
@@ -138,6 +142,46 @@ impl<'a> Stage<'a> {
         match self.helm.run(request, &self.recorder, cancel).await {
             Err(_) if cancel.is_cancelled() => Err(TrialError::Interrupted),
             ended => Ok(ended?),
+        }
+    }
+
+    /// Waits until everything is ready. The engine's own waiting came first, so what is missing is at most on its way here.
+    pub async fn becomes_healthy(&self, cancel: &CancellationToken) -> Result<Result<(), String>, TrialError> {
+        let look = || {
+            let unhealthy = self.watch.read(|evidence, _| health::unhealthy(evidence));
+            async move { if unhealthy.is_empty() { Seen::Done(()) } else { Seen::NotYet(unhealthy.join(", ")) } }
+        };
+        match until("a healthy release", self.pace.timeout, LOOK, cancel, look).await {
+            Ok(()) => Ok(Ok(())),
+            Err(WaitError::Interrupted { .. }) => Err(TrialError::Interrupted),
+            Err(error) => Ok(Err(error.to_string())),
+        }
+    }
+
+    /// Becomes healthy, and stays so for the stability window.
+    pub async fn lasts(&self, cancel: &CancellationToken) -> Result<Result<(), String>, TrialError> {
+        match self.becomes_healthy(cancel).await? {
+            Ok(()) => self.stays_healthy(cancel).await,
+            unhealthy => Ok(unhealthy),
+        }
+    }
+
+    /// Looks on for the stability window: everything stays ready, and nothing is diagnosed.
+    pub async fn stays_healthy(&self, cancel: &CancellationToken) -> Result<Result<(), String>, TrialError> {
+        self.phase("stay healthy", "the end of the stability window".to_owned(), Some(self.pace.window));
+        let look = || {
+            let trouble = self.watch.read(|evidence, diagnosis| {
+                let mut trouble = health::unhealthy(evidence);
+                trouble.extend(diagnosis.causes.iter().map(|cause| format!("{}: {}", cause.slug, cause.statement)));
+                trouble
+            });
+            async move { if trouble.is_empty() { Seen::NotYet("all is well".to_owned()) } else { Seen::Done(trouble.join("; ")) } }
+        };
+        // The good end is that the deadline passes without trouble.
+        match until("trouble", self.pace.window, LOOK, cancel, look).await {
+            Ok(trouble) => Ok(Err(trouble)),
+            Err(WaitError::Deadline { .. }) => Ok(Ok(())),
+            Err(WaitError::Interrupted { .. }) => Err(TrialError::Interrupted),
         }
     }
 

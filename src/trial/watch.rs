@@ -28,7 +28,7 @@ pub struct Moment {
 struct State {
     evidence: Evidence,
     entries: usize,
-    /// A moment for every change of the certain causes, the first with none.
+    /// A moment for every change of the certain causes or of what they rest on, the first with none.
     moments: Vec<Moment>,
     latest: Diagnosis,
 }
@@ -98,17 +98,15 @@ fn look(recorder: &Recorder, detectors: &[&Detector], state: &mut State) -> bool
     }
     state.evidence.header = recorder.header();
     state.latest = diagnose_with(&state.evidence, detectors);
-    let changed = state
-        .moments
-        .last()
-        .is_none_or(|last| last.diagnosis.identity() != state.latest.identity());
-    if changed {
-        let moment = Moment {
+    let last = state.moments.last();
+    let changed = last.is_none_or(|last| last.diagnosis.identity() != state.latest.identity());
+    // What a cause rests on may grow while the cause stays: that is a moment of its own, and no news.
+    if last.is_none_or(|last| last.diagnosis.causes != state.latest.causes) {
+        state.moments.push(Moment {
             known_at: Timestamp::now(),
             entries: state.entries,
             diagnosis: state.latest.clone(),
-        };
-        state.moments.push(moment);
+        });
     }
     changed
 }

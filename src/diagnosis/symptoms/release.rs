@@ -18,12 +18,17 @@ pub fn add(evidence: &Evidence, symptoms: &mut Symptoms) {
         return;
     }
     let settled = attempt.state == State::Failed;
+    // A wait shows as soon as it lasts, a failure when it is there: what came about in between may be its cause.
+    let since = match attempt.state {
+        State::Failed => attempt.ended_at.unwrap_or(evidence.now),
+        _ => blockers.iter().map(|blocker| blocker.since).min().unwrap_or(attempt.started_at),
+    };
     let parent = stalled(&attempt).map(|statement| {
         symptoms.push(Symptom {
             subject: attempt.subject(),
             about: Vec::new(),
             statement,
-            since: attempt.started_at,
+            since,
             parent: None,
             settled,
         })
@@ -32,7 +37,7 @@ pub fn add(evidence: &Evidence, symptoms: &mut Symptoms) {
         subject: attempt.subject(),
         about: blockers.iter().map(|blocker| blocker.reference.clone()).collect(),
         statement: statement(&attempt, &blockers),
-        since: attempt.started_at,
+        since,
         parent,
         settled,
     });
