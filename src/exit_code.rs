@@ -23,7 +23,11 @@ pub const USAGE: ExitCode = exit(2, "usage", "an argument, a scenario's name or 
 pub const SCENARIO: ExitCode = exit(3, "bad-scenario", "a scenario's file is wrong");
 pub const DOCKER: ExitCode = exit(4, "docker", "Docker is not there, does not answer, or cannot be set up");
 pub const RESOURCES: ExitCode = exit(5, "resources", "disk, inodes, memory or another limit of this machine is too small");
-pub const FOREIGN: ExitCode = exit(6, "foreign-cluster", "the cluster could not be proven to be ours; nothing was changed");
+pub const FOREIGN: ExitCode = exit(
+    6,
+    "foreign-cluster",
+    "the cluster could not be proven to be ours; nothing was changed",
+);
 pub const TOOLCHAIN: ExitCode = exit(7, "toolchain", "a tool or an image could not be built");
 pub const CLUSTER: ExitCode = exit(8, "cluster", "a cluster could not be made, reached or removed");
 pub const OUTPUT: ExitCode = exit(9, "output", "a report or another file could not be written or read");

@@ -14,17 +14,26 @@ use crate::toolchain::ToolchainError;
 
 pub async fn up(args: &up::Args, context: &Context) -> Result<ExitCode, Failure> {
     let toolchain = context.toolchain(args.node_image.clone());
-    answer(context, |events| async move { up::run(args, &toolchain, &events, &context.interrupt.cancel).await }).await
+    answer(context, |events| async move {
+        up::run(args, &toolchain, &events, &context.interrupt.cancel).await
+    })
+    .await
 }
 
 pub async fn down(args: &down::Args, context: &Context) -> Result<ExitCode, Failure> {
     let toolchain = context.toolchain(None);
-    answer(context, |events| async move { down::run(args, &toolchain, &events, &context.interrupt.cancel).await }).await
+    answer(context, |events| async move {
+        down::run(args, &toolchain, &events, &context.interrupt.cancel).await
+    })
+    .await
 }
 
 pub async fn clean(args: &clean::Args, context: &Context) -> Result<ExitCode, Failure> {
     let toolchain = context.toolchain(None);
-    answer(context, |events| async move { clean::run(args, &toolchain, &events, &context.interrupt.cancel).await }).await
+    answer(context, |events| async move {
+        clean::run(args, &toolchain, &events, &context.interrupt.cancel).await
+    })
+    .await
 }
 
 pub async fn doctor(args: &doctor::Args, context: &Context) -> Result<ExitCode, Failure> {
@@ -39,6 +48,7 @@ where
     F: Future<Output = Result<String, ProvisionError>>,
 {
     let (events, receiver) = Events::channel();
+    context.interrupt.tell(&events);
     let terminal = context.terminal;
     let reporter = Reporter::start(receiver, Mode::detect(false, terminal.dumb), terminal.err);
     let answer = command(events).await;

@@ -27,10 +27,7 @@ pub struct ExplainArgs {
 /// Prints the page of a failure and what its detector says of itself.
 pub fn run(args: &ExplainArgs, terminal: Terminal) -> Result<ExitCode, Failure> {
     let entries: Vec<Entry> = scenarios::load(&args.scenarios)?.iter().map(Entry::from).collect();
-    let meant: Vec<&Entry> = entries
-        .iter()
-        .filter(|entry| entry.means(&args.slug))
-        .collect();
+    let meant: Vec<&Entry> = entries.iter().filter(|entry| entry.means(&args.slug)).collect();
     let slug = meant.first().map_or(args.slug.as_str(), |entry| entry.slug.as_str());
     let detector = DETECTORS.iter().copied().find(|detector| detector.slug == slug);
     if meant.is_empty() && detector.is_none() {
@@ -83,8 +80,10 @@ fn facts(detector: Option<&Detector>, entries: &[&Entry], columns: usize, paint:
         None => fact("detector", "none yet"),
     }
     for entry in entries {
-        let engines = if entry.engines.is_empty() { String::new() } else { format!(" on {}", entry.engines.join(", ")) };
-        fact("run it", &format!("rekindle run {}{engines}", entry.id));
+        fact("run it", &format!("rekindle run {}", entry.id));
+        if !entry.engines.is_empty() {
+            fact("", &format!("on {}", entry.engines.join(", ")));
+        }
     }
     text
 }
@@ -110,6 +109,14 @@ mod tests {
             engines: vec!["helm-4".to_owned()],
             readme: PathBuf::new(),
         };
-        insta::assert_snapshot!(facts(Some(&detector), &[&entry], 60, Paint::PLAIN), @"");
+        insta::assert_snapshot!(facts(Some(&detector), &[&entry], 60, Paint::PLAIN), @r"
+        detector   hook-target-unreachable: a hook waits for an
+                   address that only exists outside the cluster
+        class      specific: it names the thing that is missing or
+                   wrong
+        remedies   use-in-cluster-url
+        run it     rekindle run hook-target-unreachable
+                   on helm-4
+        ");
     }
 }

@@ -7,6 +7,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::terminal;
+use crate::events::Events;
 use crate::exit_code::{self, ExitCode};
 
 /// Whether somebody wants an end.
@@ -42,11 +43,20 @@ impl Interrupt {
     fn received(&self, exit: ExitCode) {
         let first = self.code.compare_exchange(0, exit.code, Ordering::SeqCst, Ordering::SeqCst).is_ok();
         if !first {
-            terminal::complain("ended at once; `rekindle clean` removes what may have been left");
+            // The picture of the progress may stand on the line.
+            terminal::complain("\nended at once; `rekindle clean` removes what may have been left");
             std::process::exit(i32::from(exit.code));
         }
-        terminal::complain("interrupted: cleaning up and writing the reports; once more ends it at once");
         self.cancel.cancel();
+    }
+
+    /// Says so among the progress, which would draw over a line that came from elsewhere.
+    pub fn tell(&self, events: &Events) {
+        let (cancel, events) = (self.cancel.clone(), events.clone());
+        tokio::spawn(async move {
+            cancel.cancelled().await;
+            events.note("interrupted: what was made is removed, what is known is reported; once more ends it at once");
+        });
     }
 
     /// The exit code that a signal asks for, if there was one.

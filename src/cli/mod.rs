@@ -1,5 +1,6 @@
 //! The command line: one file per command.
 
+mod answer;
 mod clean;
 mod doctor;
 mod down;
@@ -7,7 +8,6 @@ mod explain;
 pub mod failure;
 pub mod interrupt;
 mod list;
-mod answer;
 mod run;
 pub mod scenarios;
 mod schema;
@@ -53,7 +53,7 @@ pub struct Cli {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Global options")]
 struct Global {
-    /// When to use colours
+    /// Colours: `auto` on a terminal only, and not where NO_COLOR is set
     #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t)]
     color: ColorWhen,
     /// Where tools and images that were built are kept [default: rekindle in the user's cache folder]
@@ -120,7 +120,11 @@ impl Dirs {
     #[allow(clippy::disallowed_methods, reason = "the tests take the same two variables as the command line")]
     pub fn from_environment() -> Result<Self, Failure> {
         let folder = |name| std::env::var_os(name).map(PathBuf::from);
-        Self::find(&Global { color: ColorWhen::Auto, cache: folder("REKINDLE_CACHE"), state: folder("REKINDLE_STATE") })
+        Self::find(&Global {
+            color: ColorWhen::Auto,
+            cache: folder("REKINDLE_CACHE"),
+            state: folder("REKINDLE_STATE"),
+        })
     }
 
     fn find(global: &Global) -> Result<Self, Failure> {
@@ -181,7 +185,10 @@ fn start(cli: Cli, terminal: Terminal) -> Result<ExitCode, Failure> {
     }
     let dirs = Dirs::find(&cli.global)?;
     let no_runtime = |error: std::io::Error| Failure::new(exit_code::RESOURCES, format!("the runtime could not be started: {error}"));
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(no_runtime)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(no_runtime)?;
     let ended = runtime.block_on(async {
         let context = Context {
             terminal,

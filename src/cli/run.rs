@@ -5,10 +5,10 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use super::Context;
 use super::failure::{Failure, unknown};
 use super::scenarios::{self, Entry};
 use super::terminal::{complain, put};
-use super::Context;
 use crate::diagnosis::detectors::DETECTORS;
 use crate::events::Events;
 use crate::exit_code::{self, ExitCode};
@@ -110,6 +110,7 @@ pub async fn run(args: RunArgs, context: &Context) -> Result<ExitCode, Failure> 
     };
 
     let (events, receiver) = Events::channel();
+    context.interrupt.tell(&events);
     let terminal = context.terminal;
     let reporter = Reporter::start(receiver, Mode::detect(args.quiet, terminal.dumb), terminal.err);
     let report = run::run(&options, &events, &context.interrupt.cancel).await;

@@ -7,9 +7,10 @@ use crate::exit_code;
 use crate::report::text::Paint;
 
 /// When colours are used.
+///
+/// The values have no texts of their own here: with one, clap would spread every help over twice the lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum ColorWhen {
-    /// On a terminal, unless `NO_COLOR` is set.
     #[default]
     Auto,
     Always,

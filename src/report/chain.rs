@@ -9,7 +9,7 @@
 //!              sure     nothing answers for that name; known 8.2s after the engine began, 3m52s before it gives up
 //! ```
 
-use super::text::{Paint, pad, tame, whole_ms, width, wrap};
+use super::text::{Paint, pad, tame, took_ms, whole_ms, width, wrap};
 use crate::diagnosis::{Certainty, Citation, Diagnosis, Link, RootCause};
 use crate::evidence::Basis;
 
@@ -19,6 +19,8 @@ pub struct Timing {
     pub known_ms: Option<u64>,
     /// What the engine still had to wait then.
     pub left_ms: Option<u64>,
+    /// Whether it has given up since.
+    pub gave_up: bool,
 }
 
 /// How many citations are shown per cause; the rest is counted.
@@ -33,7 +35,12 @@ pub fn diagnosis(diagnosis: &Diagnosis, timing: Timing, columns: usize, paint: P
     let mut canvas = Canvas::new(timing, columns, paint);
     canvas.draw_all(&diagnosis.causes.iter().collect::<Vec<_>>());
     for link in &diagnosis.unexplained {
-        canvas.wrapped("", "", &format!("{}, and nothing in the evidence explains it", tame(&link.statement)), None);
+        canvas.wrapped(
+            "",
+            "",
+            &format!("{}, and nothing in the evidence explains it", tame(&link.statement)),
+            None,
+        );
     }
     canvas.text
 }
@@ -74,7 +81,12 @@ impl Canvas {
     fn level(&mut self, causes: &[&RootCause], depth: usize, rail: &str) {
         let mut groups: Vec<Vec<&RootCause>> = Vec::new();
         for cause in causes {
-            let key = |cause: &RootCause| cause.chain.get(depth).map(|link| (link.subject.to_string(), link.statement.clone()));
+            let key = |cause: &RootCause| {
+                cause
+                    .chain
+                    .get(depth)
+                    .map(|link| (link.subject.to_string(), link.statement.clone()))
+            };
             let mine = key(cause);
             match groups
                 .iter_mut()
@@ -162,9 +174,10 @@ impl Canvas {
         if cause.certainty == Certainty::Certain
             && let Some(known) = self.timing.known_ms
         {
-            let known = whole_ms(known);
+            let known = took_ms(known);
+            let gives_up = if self.timing.gave_up { "gave up" } else { "gives up" };
             parts.push(match self.timing.left_ms {
-                Some(left) if left >= 1000 => format!("known {known} after the engine began, {} before it gives up", whole_ms(left)),
+                Some(left) if left >= 1000 => format!("known {known} after the engine began, {} before it {gives_up}", whole_ms(left)),
                 _ => format!("known {known} after the engine began"),
             });
         }
@@ -184,7 +197,11 @@ impl Canvas {
         }
         let label = pad(label, 9);
         let first = format!("{hang}{label}");
-        let rest = if self.narrow { format!("{hang}  ") } else { pad(hang, width(&first)) };
+        let rest = if self.narrow {
+            format!("{hang}  ")
+        } else {
+            pad(hang, width(&first))
+        };
         self.wrapped(&first, &rest, text, mark);
     }
 
@@ -203,7 +220,11 @@ impl Canvas {
                 match column {
                     Some(column) => self.text.push_str(&format!("{}{painted}", " ".repeat(column - used.min(column)))),
                     None if used + 2 + width(mark) <= self.columns => self.text.push_str(&format!("  {painted}")),
-                    None => self.text.push_str(&format!("\n{rest}{painted}")),
+                    // On a line of its own, moved to the left as far as it has to be.
+                    None => {
+                        let lead: String = rest.chars().take(self.columns.saturating_sub(width(mark))).collect();
+                        self.text.push_str(&format!("\n{}{painted}", self.lead(&lead)));
+                    }
                 }
             }
             self.text.push('\n');
@@ -212,7 +233,11 @@ impl Canvas {
 
     /// The beginning of a line, its rails and labels dimmed so that the sentences stand out.
     fn lead(&self, lead: &str) -> String {
-        if lead.trim().is_empty() { lead.to_owned() } else { self.paint.dim(lead) }
+        if lead.trim().is_empty() {
+            lead.to_owned()
+        } else {
+            self.paint.dim(lead)
+        }
     }
 }
 
@@ -229,9 +254,86 @@ fn seen(cause: &RootCause) -> String {
 fn cited(citation: &Citation) -> String {
     let text = tame(&citation.text);
     let object = citation.object.to_string();
-    let place = if text.contains(&citation.object.name) { String::new() } else { format!(" of {object}") };
+    let place = if text.contains(&citation.object.name) {
+        String::new()
+    } else {
+        format!(" of {object}")
+    };
     match citation.basis {
         Basis::Observed | Basis::Declared => format!("{text}{place}"),
         Basis::Inferred => format!("{text}{place} (inferred)"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::samples;
+
+    const TIMING: Timing = Timing {
+        known_ms: Some(8_230),
+        left_ms: Some(232_000),
+        gave_up: false,
+    };
+
+    fn drawn(columns: usize) -> String {
+        let both = Diagnosis {
+            causes: vec![samples::unreachable(), samples::too_short()],
+            ..Diagnosis::default()
+        };
+        let one = causes(&[samples::unreachable()], TIMING, columns, Paint::PLAIN);
+        let two = diagnosis(&both, Timing::default(), columns, Paint::PLAIN);
+        let suspected = causes(&[samples::suspected()], TIMING, columns, Paint::PLAIN);
+        [one, two, suspected].join("\n")
+    }
+
+    #[test]
+    fn at_40_columns() {
+        insta::assert_snapshot!(drawn(40));
+    }
+
+    #[test]
+    fn at_80_columns() {
+        insta::assert_snapshot!(drawn(80));
+    }
+
+    #[test]
+    fn at_120_columns() {
+        insta::assert_snapshot!(drawn(120));
+    }
+
+    #[test]
+    fn it_keeps_to_the_width_however_deep_it_is() {
+        let mut deep = samples::unreachable();
+        for n in 0..30 {
+            let mut link = deep.chain[1].clone();
+            link.statement = format!("step {n} of many, which goes on for a while");
+            deep.chain.push(link);
+        }
+        for columns in [20, 40, 59, 60, 80, 120, 300] {
+            let drawn = drawn(columns) + &causes(std::slice::from_ref(&deep), TIMING, columns, Paint::PLAIN);
+            for line in drawn.lines().filter(|_| columns >= 40) {
+                assert!(width(line) <= columns.min(WIDEST), "{columns}: {line}");
+            }
+        }
+    }
+
+    #[test]
+    fn causes_without_a_chain_stand_alone() {
+        let mut cause = samples::unreachable();
+        cause.chain.clear();
+        cause.citations.clear();
+        cause.why.clear();
+        let drawn = causes(&[cause], Timing::default(), 100, Paint::PLAIN);
+        insta::assert_snapshot!(drawn);
+        assert_eq!(diagnosis(&Diagnosis::default(), TIMING, 80, Paint::PLAIN), "");
+    }
+
+    #[test]
+    fn colours_change_nothing_but_colours() {
+        let plain = causes(&[samples::unreachable()], TIMING, 80, Paint::PLAIN);
+        let coloured = causes(&[samples::unreachable()], TIMING, 80, Paint(true));
+        assert!(coloured.contains('\u{1b}'));
+        assert_eq!(tame(&coloured), plain);
     }
 }

@@ -133,7 +133,9 @@ impl Out {
 /// `- words`, `* words`, `1. words`: the mark and the words.
 fn bullet(line: &str) -> Option<(&str, &str)> {
     let (mark, words) = line.split_once(' ')?;
-    let number = mark.strip_suffix('.').is_some_and(|n| !n.is_empty() && n.chars().all(|c| c.is_ascii_digit()));
+    let number = mark
+        .strip_suffix('.')
+        .is_some_and(|n| !n.is_empty() && n.chars().all(|c| c.is_ascii_digit()));
     match mark {
         "-" | "*" | "+" => Some(("•", words)),
         _ if number => Some((mark, words)),
@@ -153,7 +155,11 @@ fn links(text: &str) -> String {
         let Some((middle, close)) = found else { break };
         let (words, address) = (&rest[open + 1..middle], &rest[middle + 2..close]);
         out.push_str(&rest[..open]);
-        out.push_str(&if words == address { words.to_owned() } else { format!("{words} ({address})") });
+        out.push_str(&if words == address {
+            words.to_owned()
+        } else {
+            format!("{words} ({address})")
+        });
         rest = &rest[close + 1..];
     }
     out + rest
@@ -175,7 +181,7 @@ mod tests {
 
     #[test]
     fn colours_take_the_place_of_the_marks() {
-        let page = render("a `b c` **d\ne** f", 4, Paint(true));
-        assert_eq!(tame(&page), "a b\nc d\ne f\n");
+        let page = render("a `b c` **d\ne** f", 8, Paint(true));
+        assert_eq!(tame(&page), "a b c\nd e\nf\n");
     }
 }

@@ -3,6 +3,7 @@
 //! Reporters only consume events and outcomes; nothing is decided from what they print.
 
 pub mod chain;
+mod comparison;
 pub mod human;
 pub mod json;
 pub mod junit;
@@ -10,6 +11,7 @@ pub mod markdown;
 mod progress;
 #[cfg(test)]
 mod samples;
+mod shell;
 pub mod summary;
 pub mod text;
 

@@ -60,7 +60,7 @@ impl Progress {
         }
     }
 
-    /// Takes an event and returns the lines that stay. With `columns`, long notes are wrapped; in a log they are not.
+    /// Takes an event and returns the lines that stay. With `columns`, long ones are wrapped; in a log they are not.
     pub fn take(&mut self, event: &Event, now: Duration, columns: Option<usize>) -> Vec<String> {
         match event {
             Event::StepStarted { step } => self.begin(step, "Running", false, now),
@@ -72,16 +72,16 @@ impl Progress {
             Event::StepFinished { step, elapsed, cached } => {
                 self.end(step, false);
                 let (verb, tone) = if *cached { ("Cached", Tone::Calm) } else { ("Done", Tone::Good) };
-                return vec![self.line(verb, tone, Some(*elapsed), step)];
+                return self.lines(verb, tone, Some(*elapsed), step, columns);
             }
             Event::StepFailed { step, elapsed } => {
                 self.end(step, false);
-                return vec![self.line("FAILED", Tone::Bad, Some(*elapsed), step)];
+                return self.lines("FAILED", Tone::Bad, Some(*elapsed), step, columns);
             }
-            Event::Note { text } => return self.note(text, columns),
+            Event::Note { text } => return self.lines("Note", Tone::Warning, None, text, columns),
             Event::RunStarted { trials } => {
                 self.total = Some((*trials, now));
-                return vec![self.line("Starting", Tone::Good, None, &count(*trials, "trial"))];
+                return self.lines("Starting", Tone::Good, None, &count(*trials, "trial"), columns);
             }
             Event::TrialStarted { trial } => self.begin(trial, "Starting", true, now),
             Event::TrialPhase {
@@ -101,7 +101,7 @@ impl Progress {
                     Some(left) if *left >= Duration::from_secs(1) => format!(" ({} before the engine gives up)", whole(*left)),
                     _ => String::new(),
                 };
-                return vec![self.line("Known", Tone::Busy, Some(*after), &format!("{trial}: {cause}{early}"))];
+                return self.lines("Known", Tone::Busy, Some(*after), &format!("{trial}: {cause}{early}"), columns);
             }
             Event::TrialFinished { trial, outcome } => {
                 self.end(trial, true);
@@ -115,8 +115,12 @@ impl Progress {
                     _ => ("FAIL", Tone::Bad),
                 };
                 let total = (verdict != Verdict::NotRun).then(|| Duration::from_millis(outcome.total_ms));
-                let name = if verdict == Verdict::Pass { trial.clone() } else { format!("{trial}  {verdict}") };
-                return vec![self.line(verb, tone, total, &name)];
+                let name = if verdict == Verdict::Pass {
+                    trial.clone()
+                } else {
+                    format!("{trial}  {verdict}")
+                };
+                return self.lines(verb, tone, total, &name, columns);
             }
         }
         Vec::new()
@@ -124,7 +128,12 @@ impl Progress {
 
     /// The lines for what is under way, none wider than `columns`, at most `rows`.
     pub fn live(&self, now: Duration, columns: usize, rows: usize) -> Vec<String> {
-        let names = self.items.iter().map(|item| width(&item.name)).max().unwrap_or(0);
+        let shown = |item: &Item| match item.name.strip_suffix("::broken") {
+            // The broken one is what it is about; only twins are marked where there is little room.
+            Some(name) if columns < 110 => name.to_owned(),
+            _ => item.name.clone(),
+        };
+        let names = self.items.iter().map(|item| width(&shown(item))).max().unwrap_or(0);
         // What is waited for is worth as much room as who waits; a short name does not keep room it does not need.
         let names = names.min(columns.saturating_sub(LEAD) * 11 / 20);
         let room = rows.saturating_sub(2).max(1);
@@ -133,7 +142,7 @@ impl Progress {
             .iter()
             .take(room)
             .map(|item| {
-                let mut words = cut_middle(&item.name, names);
+                let mut words = cut_middle(&shown(item), names);
                 let rest = columns.saturating_sub(LEAD + names + 2);
                 if !item.detail.is_empty() || item.due.is_some() {
                     words = format!("{}  {}", pad(&words, names), self.paint.dim(&waits(item, now, rest)));
@@ -147,7 +156,12 @@ impl Progress {
         if let Some((total, started)) = self.total {
             let done = self.tally.passed + self.tally.failed + self.tally.skipped;
             let words = format!("{done}/{total}  {}", self.tally);
-            lines.push(self.line("Trials", Tone::Good, Some(now.saturating_sub(started)), &cut(&words, columns.saturating_sub(LEAD))));
+            lines.push(self.line(
+                "Trials",
+                Tone::Good,
+                Some(now.saturating_sub(started)),
+                &cut(&words, columns.saturating_sub(LEAD)),
+            ));
         }
         lines
     }
@@ -209,13 +223,18 @@ impl Progress {
         format!("{verb} {time}  {words}").trim_end().to_owned()
     }
 
-    fn note(&self, text: &str, columns: Option<usize>) -> Vec<String> {
-        let text = tame(text);
-        let lines = match columns {
-            Some(columns) => wrap(&text, columns.saturating_sub(LEAD).max(20)),
-            None => vec![text.split_whitespace().collect::<Vec<_>>().join(" ")],
+    /// As [`Self::line`], for lines that stay: wrapped where there is a width.
+    fn lines(&self, verb: &str, tone: Tone, time: Option<Duration>, words: &str, columns: Option<usize>) -> Vec<String> {
+        let words = tame(words);
+        let Some(columns) = columns else {
+            // One line each, so that `grep` finds all of it.
+            return vec![self.line(verb, tone, time, &words.lines().collect::<Vec<_>>().join(" "))];
         };
-        let first = lines.iter().take(1).map(|line| self.line("Note", Tone::Warning, None, line));
+        if width(&words) + LEAD <= columns && !words.contains('\n') {
+            return vec![self.line(verb, tone, time, &words)];
+        }
+        let lines = wrap(&words, columns.saturating_sub(LEAD).max(20));
+        let first = lines.iter().take(1).map(|line| self.line(verb, tone, time, line));
         let rest = lines.iter().skip(1).map(|line| format!("{}{line}", " ".repeat(LEAD)));
         first.chain(rest).collect()
     }
@@ -231,7 +250,11 @@ fn waits(item: &Item, now: Duration, columns: usize) -> String {
         return cut(&item.detail, columns);
     }
     let detail = cut(&item.detail, columns.saturating_sub(width(&left) + 1));
-    if detail.is_empty() { cut(&left, columns) } else { format!("{detail} {left}") }
+    if detail.is_empty() {
+        cut(&left, columns)
+    } else {
+        format!("{detail} {left}")
+    }
 }
 
 fn capitalised(word: &str) -> String {

@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 
 use super::chain::{self, Timing};
-use super::text::{self, Paint, count, cut_middle, excerpt, pad, pad_left, tame, took_ms, whole_ms, width, wrap};
+use super::comparison::{comparison, labelled};
+use super::shell::shell_wrap;
+use super::text::{Paint, count, cut_middle, excerpt, pad, pad_left, tame, took_ms, whole_ms, width, wrap};
 use super::{Report, Tally};
-use crate::outcome::{ExpectedCause, Outcome, Variant, Verdict};
+use crate::outcome::{Outcome, Variant, Verdict};
 
 /// A run with more broken outcomes than this explains only those that did not pass.
 const IN_FULL: usize = 12;
@@ -18,7 +20,11 @@ const WIDEST: usize = 120;
 pub fn render(report: &Report, files: &[PathBuf], columns: usize, quiet: bool, paint: Paint) -> String {
     let columns = columns.min(WIDEST);
     let mut text = String::new();
-    let broken = report.outcomes.iter().filter(|outcome| outcome.trial.variant == Variant::Broken).count();
+    let broken = report
+        .outcomes
+        .iter()
+        .filter(|outcome| outcome.trial.variant == Variant::Broken)
+        .count();
     let only_failed = quiet || broken > IN_FULL;
     for outcome in &report.outcomes {
         let passed_twin = outcome.trial.variant == Variant::Twin && outcome.verdict.passed();
@@ -73,7 +79,12 @@ fn heading(outcome: &Outcome, columns: usize, paint: Paint) -> String {
     let left = format!("{}  {engine}  {}", trial.scenario, trial.variant);
     let left = cut_middle(&left, columns.saturating_sub(width(right) + 6));
     let rule = "─".repeat(columns.saturating_sub(width(&left) + width(right) + 6));
-    format!("── {} {} {}\n", paint.bold(&left), paint.dim(&rule), verdict(outcome.verdict, paint))
+    format!(
+        "── {} {} {}\n",
+        paint.bold(&left),
+        paint.dim(&rule),
+        verdict(outcome.verdict, paint)
+    )
 }
 
 /// Everything there is to say about one outcome, below its heading.
@@ -100,12 +111,16 @@ fn engine_words(outcome: &Outcome, columns: usize, paint: Paint) -> String {
         return String::new();
     }
     let mut text = match outcome.break_ms {
-        Some(ms) => format!("{} gave up after {} with these words:\n", outcome.trial.engine, took_ms(ms)),
-        None => format!("{} ended with these words:\n", outcome.trial.engine),
+        Some(ms) => title(
+            &format!("{} gave up after {} with these words:", outcome.trial.engine, took_ms(ms)),
+            columns,
+            paint,
+        ),
+        None => title(&format!("{} ended with these words:", outcome.trial.engine), columns, paint),
     };
     for line in excerpt(&tame(&outcome.engine_words), WORDS) {
         // Engines put much into one line; the beginning and the end tell most.
-        for piece in wrap(&cut_middle(&line, columns * 3), columns.saturating_sub(2)) {
+        for piece in wrap(&cut_middle(&line, columns * 3 + 120), columns.saturating_sub(2)) {
             text.push_str(&format!("{} {piece}\n", paint.dim("│")));
         }
     }
@@ -116,50 +131,42 @@ fn causes(outcome: &Outcome, columns: usize, paint: Paint) -> String {
     let timing = Timing {
         known_ms: outcome.first_correct_ms,
         left_ms: outcome.left_ms,
+        gave_up: outcome.break_ms.is_some(),
     };
     let mut text = chain::diagnosis(&outcome.diagnosis, timing, columns, paint);
     if !outcome.verdict.passed() && outcome.diagnosis.causes.is_empty() && !outcome.diagnosis.suspected.is_empty() {
-        text.push_str("suspected, never certain:\n");
+        text.push_str(&title("suspected, never certain:", columns, paint));
         text.push_str(&chain::causes(&outcome.diagnosis.suspected, timing, columns, paint));
     }
     if text.is_empty() {
         return text;
     }
-    let title = match (outcome.first_correct_ms, outcome.left_ms) {
-        (Some(known), Some(left)) if left >= 1000 => {
-            format!(
-                "the cause, known after {}, {} before it would give up:\n",
-                took_ms(known),
-                whole_ms(left)
-            )
-        }
-        (Some(known), _) => format!("the cause, known after {}:\n", took_ms(known)),
-        (None, _) => "what was found:\n".to_owned(),
+    let words = match (outcome.verdict, outcome.diagnosis.causes.len()) {
+        (Verdict::Misdiagnosed | Verdict::FalseAlarm | Verdict::Undetected, _) | (_, 0) => "what was found:",
+        (_, 1) => "the cause:",
+        _ => "the causes:",
     };
-    title + &text
+    title(words, columns, paint) + &text
+}
+
+fn title(words: &str, columns: usize, paint: Paint) -> String {
+    wrap(words, columns).iter().map(|line| format!("{}\n", paint.cyan(line))).collect()
 }
 
 fn remedy(outcome: &Outcome, columns: usize, paint: Paint) -> String {
     let Some(report) = &outcome.remedy else {
         return String::new();
     };
-    let mut text = match (report.healthy, outcome.remedy_ms, outcome.window_ms) {
-        (true, Some(took), Some(window)) => match outcome.verdict {
-            Verdict::Relapsed => format!(
-                "the remedy, healthy after {}, but not for the {} it was watched:\n",
-                took_ms(took),
-                whole_ms(window)
-            ),
-            _ => format!(
-                "the remedy, healthy after {} and for all of the {} it was watched:\n",
-                took_ms(took),
-                whole_ms(window)
-            ),
-        },
-        (true, Some(took), None) => format!("the remedy, healthy after {}:\n", took_ms(took)),
-        (true, None, _) => "the remedy, healthy after it:\n".to_owned(),
-        (false, ..) => "the remedy, not healthy after it:\n".to_owned(),
+    let words = match (report.healthy, outcome.remedy_ms.map(took_ms), outcome.window_ms.map(whole_ms)) {
+        (false, ..) => "the remedy, not healthy after it:".to_owned(),
+        (true, Some(took), Some(window)) if outcome.verdict == Verdict::Relapsed => {
+            format!("the remedy, healthy after {took}, but not for the {window} it was watched:")
+        }
+        (true, Some(took), Some(window)) => format!("the remedy, healthy after {took} and for all of the {window} it was watched:"),
+        (true, Some(took), None) => format!("the remedy, healthy after {took}:"),
+        (true, None, _) => "the remedy, healthy after it:".to_owned(),
     };
+    let mut text = title(&words, columns, paint);
     if report.commands.is_empty() {
         text.push_str(&format!("  {}\n", tame(&report.remedy.sentence)));
     }
@@ -176,159 +183,42 @@ fn remedy(outcome: &Outcome, columns: usize, paint: Paint) -> String {
     text
 }
 
-/// Breaks a command at blanks that stand outside of quotes, with the backslash that a shell wants.
-fn shell_wrap(command: &str, columns: usize) -> Vec<String> {
-    let mut words = Vec::new();
-    let mut word = String::new();
-    let mut quote = None;
-    let mut escaped = false;
-    for c in command.chars() {
-        match (c, quote) {
-            (' ', None) if !escaped => {
-                words.push(std::mem::take(&mut word));
-                continue;
-            }
-            ('\'' | '"', None) if !escaped => quote = Some(c),
-            (c, Some(open)) if c == open && !escaped => quote = None,
-            _ => {}
-        }
-        escaped = c == '\\' && !escaped && quote != Some('\'');
-        word.push(c);
-    }
-    words.push(word);
-    let mut lines: Vec<String> = Vec::new();
-    for word in words {
-        match lines.last_mut() {
-            Some(line) if width(line) + 1 + width(&word) + 2 <= columns => {
-                line.push(' ');
-                line.push_str(&word);
-            }
-            Some(line) => {
-                line.push_str(" \\");
-                lines.push(format!("  {word}"));
-            }
-            None => lines.push(word),
-        }
-    }
-    lines
-}
-
-/// What was expected and what was observed, side by side.
-fn comparison(outcome: &Outcome, columns: usize, paint: Paint) -> String {
-    let mut rows: Vec<(&str, Vec<String>, Vec<String>)> = Vec::new();
-    let one = |text: &str| vec![text.to_owned()];
-    let gave_up = match outcome.break_ms {
-        Some(ms) => format!("it gave up after {}", took_ms(ms)),
-        None => "it did not give up".to_owned(),
-    };
-    let found = || match outcome.diagnosis.causes.as_slice() {
-        [] => one("no certain cause"),
-        causes => causes.iter().map(|cause| format!("{} of {}", cause.slug, cause.subject)).collect(),
-    };
-    match outcome.verdict {
-        Verdict::NotReproduced => rows.push(("engine", one("it breaks as documented"), vec![gave_up])),
-        Verdict::WrongFailure => rows.push(("engine", one("it breaks as documented"), vec![gave_up, "with other words".to_owned()])),
-        Verdict::Undetected | Verdict::Misdiagnosed => {
-            rows.push(("causes", outcome.expected_causes.iter().map(expected).collect(), found()));
-            let citing: Vec<String> = outcome.expected_causes.iter().flat_map(|cause| cause.citing.clone()).collect();
-            let cited: Vec<String> = outcome
-                .diagnosis
-                .causes
-                .iter()
-                .flat_map(|cause| &cause.citations)
-                .map(|citation| tame(&citation.text))
-                .collect();
-            if !citing.is_empty() && !cited.is_empty() {
-                rows.push(("citing", citing, cited));
-            }
-        }
-        Verdict::FalseAlarm => rows.push(("causes", one("none: the twin is healthy"), found())),
-        Verdict::NotRemedied => rows.push((
-            "remedy",
-            one("healthy after the diagnosed remedy"),
-            match &outcome.remedy {
-                Some(remedy) => vec![format!("{} was applied", remedy.remedy.kind), "not healthy".to_owned()],
-                None => one("the scenario has no remedy of the diagnosed kind"),
-            },
-        )),
-        Verdict::Relapsed => rows.push((
-            "health",
-            vec![match outcome.window_ms {
-                Some(ms) => format!("healthy for {}", whole_ms(ms)),
-                None => "it stays healthy".to_owned(),
-            }],
-            one("healthy, and then not"),
-        )),
-        Verdict::Pass | Verdict::FixedUpstream | Verdict::NotRun | Verdict::Infra => return String::new(),
-    }
-    let label = 8;
-    let half = columns.saturating_sub(label + 2) / 2;
-    if half < 24 {
-        return stacked(&rows, columns, paint);
-    }
-    let mut text = format!("{}{}  {}\n", pad("", label), paint.dim(&pad("expected", half)), paint.dim("observed"));
-    for (name, left, right) in rows {
-        let side = |entries: Vec<String>| entries.iter().flat_map(|entry| wrap(&tame(entry), half)).collect::<Vec<_>>();
-        let (left, right) = (side(left), side(right));
-        for n in 0..left.len().max(right.len()) {
-            let cell = |side: &[String]| side.get(n).cloned().unwrap_or_default();
-            let label = pad(if n == 0 { name } else { "" }, label);
-            let line = format!("{label}{}  {}", pad(&cell(&left), half), cell(&right));
-            text.push_str(line.trim_end());
-            text.push('\n');
-        }
-    }
-    text
-}
-
-fn stacked(rows: &[(&str, Vec<String>, Vec<String>)], columns: usize, paint: Paint) -> String {
-    let mut text = String::new();
-    for (_, left, right) in rows {
-        text.push_str(&labelled("expected", &left.join(", "), columns, paint));
-        text.push_str(&labelled("observed", &right.join(", "), columns, paint));
-    }
-    text
-}
-
-fn expected(cause: &ExpectedCause) -> String {
-    match &cause.subject {
-        Some(subject) => format!("{} of {subject}", cause.slug),
-        None => cause.slug.clone(),
-    }
-}
-
-fn labelled(label: &str, words: &str, columns: usize, paint: Paint) -> String {
-    let mut text = String::new();
-    for (n, line) in wrap(words, columns.saturating_sub(10)).iter().enumerate() {
-        let label = pad(if n == 0 { label } else { "" }, 10);
-        text.push_str(format!("{}{line}", paint.dim(&label)).trim_end());
-        text.push('\n');
-    }
-    text
-}
+/// What the columns of times are called, and how wide they are.
+const LONG: [(&str, usize); 4] = [("broke after", 11), ("known after", 11), ("remedied in", 11), ("total", 6)];
+const SHORT: [(&str, usize); 4] = [("broke", 6), ("known", 6), ("mended", 6), ("total", 6)];
 
 /// Scenarios with a row for each engine and variant.
 fn table(report: &Report, columns: usize, paint: Paint) -> String {
-    let engines = report.outcomes.iter().map(|outcome| width(&outcome.trial.engine)).max().unwrap_or(0).max(6);
-    let wide = columns >= engines + 61;
-    let heads: &[(&str, usize)] = if wide {
-        &[("broke after", 11), ("known after", 11), ("remedied in", 11), ("total", 7)]
-    } else {
-        &[("broke", 7), ("known", 7), ("mended", 7), ("total", 7)]
-    };
-    let gap = if columns >= engines + 53 { 2 } else { 1 };
+    let engines = report
+        .outcomes
+        .iter()
+        .map(|outcome| width(&outcome.trial.engine))
+        .max()
+        .unwrap_or(0)
+        .max(6);
     let lead = 2 + engines + 2 + 6 + 2;
+    let fits = |heads: &[(&str, usize)], gap: usize| lead + 14 + heads.iter().map(|(_, columns)| columns + gap).sum::<usize>() <= columns;
+    let layouts = [(&LONG, 2), (&LONG, 1), (&SHORT, 2), (&SHORT, 1)];
+    // Where not even the short heads fit, the times are in the report.
+    let (heads, gap): (&[(&str, usize)], usize) = layouts
+        .into_iter()
+        .find(|(heads, gap)| fits(*heads, *gap))
+        .map_or((&[], 0), |(heads, gap)| (heads, gap));
     let mut line = format!("{}{}", pad("", lead), pad("verdict", 14));
     for (head, columns) in heads {
         line.push_str(&pad_left(head, columns + gap));
     }
-    let mut text = format!("{}\n", paint.dim(&text::cut(&line, columns)));
+    let mut text = format!("{}\n", paint.dim(line.trim_end()));
     for trials in report.outcomes.chunk_by(|a, b| a.trial.scenario == b.trial.scenario) {
         let Some(first) = trials.first() else { continue };
         text.push_str(&format!("{}\n", paint.bold(&cut_middle(&first.trial.scenario, columns))));
         let mut engine = "";
         for outcome in trials {
-            let named = if outcome.trial.engine == engine { "" } else { &outcome.trial.engine };
+            let named = if outcome.trial.engine == engine {
+                ""
+            } else {
+                &outcome.trial.engine
+            };
             engine = &outcome.trial.engine;
             let painted = verdict(outcome.verdict, paint);
             let mut line = format!(
@@ -362,7 +252,10 @@ fn remarks(report: &Report, columns: usize, paint: Paint) -> String {
         remark("note:", "no trial was run".to_owned());
     }
     if report.interrupted {
-        remark("note:", "the run was interrupted; what had not ended by then was not run".to_owned());
+        remark(
+            "note:",
+            "the run was interrupted; what had not ended by then was not run".to_owned(),
+        );
     }
     for failure in &report.cleanup_failures {
         remark("warning:", failure.clone());
@@ -406,7 +299,7 @@ mod tests {
     fn no_line_is_wider_than_the_terminal_but_commands() {
         for columns in [50, 60, 72, 80, 100, 120, 200] {
             for line in summary(columns).lines().filter(|line| !line.starts_with("reports: ")) {
-                assert!(width(line) <= columns || line.contains("--set"), "{columns}: {line}");
+                assert!(width(line) <= columns || line.starts_with("      "), "{columns}: {line}");
             }
         }
     }
@@ -414,11 +307,16 @@ mod tests {
     #[test]
     fn the_last_line_is_the_numbers() {
         let mut report = samples::report(samples::passing());
-        assert_eq!(render(&report, &[], 80, false, Paint::PLAIN).lines().last(), Some("2 passed, 0 failed"));
+        assert_eq!(
+            render(&report, &[], 80, false, Paint::PLAIN).lines().last(),
+            Some("2 passed, 0 failed")
+        );
         assert_eq!(render(&report, &[], 80, true, Paint::PLAIN), "2 passed, 0 failed\n");
         report.clusters_left = 1;
         report.interrupted = true;
-        report.cleanup_failures.push("the network rekindle could not be removed: it is in use".to_owned());
+        report
+            .cleanup_failures
+            .push("the network rekindle could not be removed: it is in use".to_owned());
         insta::assert_snapshot!(render(&report, &[], 80, true, Paint::PLAIN));
     }
 
@@ -428,19 +326,5 @@ mod tests {
         let coloured = render(&report, &[], 80, false, Paint(true));
         assert!(coloured.contains('\u{1b}'));
         assert_eq!(tame(&coloured), render(&report, &[], 80, false, Paint::PLAIN));
-    }
-
-    #[test]
-    fn commands_break_outside_of_quotes() {
-        let lines = shell_wrap("helm upgrade r ./chart --set 'a=b c d e f' --wait --timeout 10m", 24);
-        assert_eq!(
-            lines,
-            [
-                "helm upgrade r \\",
-                "  ./chart --set \\",
-                "  'a=b c d e f' --wait \\",
-                "  --timeout 10m"
-            ]
-        );
     }
 }

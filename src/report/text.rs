@@ -32,7 +32,11 @@ impl Paint {
     }
 
     pub fn yellow(self, text: &str) -> String {
-        if self.0 { text.yellow().bold().to_string() } else { text.to_owned() }
+        if self.0 {
+            text.yellow().bold().to_string()
+        } else {
+            text.to_owned()
+        }
     }
 
     pub fn cyan(self, text: &str) -> String {
@@ -236,10 +240,7 @@ mod tests {
 
     #[test]
     fn shortening_keeps_both_ends() {
-        assert_eq!(
-            cut_middle("hook-target-unreachable::helm-4::broken", 20),
-            "hook-targe…4::broken"
-        );
+        assert_eq!(cut_middle("hook-target-unreachable::helm-4::broken", 20), "hook-targe…4::broken");
         assert_eq!(cut("keycloak-config", 10), "keycloak-…");
         assert_eq!(cut("日本語", 4), "日…");
         let text = (1..=9).map(|n| n.to_string()).collect::<Vec<_>>().join("\n");
