@@ -247,7 +247,8 @@ pub(super) async fn lock(
     progress: Option<&Progress>,
     cancel: &CancellationToken,
 ) -> Result<Lock, ToolchainError> {
-    let held = wait::until(&format!("the end of another rekindle's work on {what}"), PATIENCE, Duration::from_millis(200), cancel, || {
+    let waited_for = format!("the end of another rekindle's work on {what}");
+    let held = wait::until(&waited_for, PATIENCE, Duration::from_millis(200), cancel, || {
         let attempt = try_lock(path);
         async {
             match attempt {
@@ -339,10 +340,8 @@ mod tests {
     }
 
     async fn make(cache: &Cache, key: &Key, content: &'static str) -> Result<PathBuf, ToolchainError> {
-        let made = cache.entry(("thing", key, "Make a thing"), &Events::silent(), &CancellationToken::new(), |dir, _| async move {
-            fs::write(dir.join("file"), content).map_err(ToolchainError::file("writing", dir))
-        });
-        made.await
+        let build = |dir: PathBuf, _| async move { fs::write(dir.join("file"), content).map_err(ToolchainError::file("writing", dir)) };
+        cache.entry(("thing", key, "Make a thing"), &Events::silent(), &CancellationToken::new(), build).await
     }
 
     #[test]
@@ -365,11 +364,11 @@ mod tests {
     async fn a_failed_build_leaves_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let cache = Cache::open(dir.path()).unwrap();
-        let failed = cache.entry(("thing", &key("a"), "Make"), &Events::silent(), &CancellationToken::new(), |dir, _| async move {
+        let build = |dir: PathBuf, _| async move {
             fs::write(dir.join("half"), "x").unwrap();
             Err(ToolchainError::Interrupted)
-        });
-        assert!(failed.await.is_err());
+        };
+        assert!(cache.entry(("thing", &key("a"), "Make"), &Events::silent(), &CancellationToken::new(), build).await.is_err());
         let left: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(left, ["locks"]);
     }

@@ -110,7 +110,7 @@ impl Parts<'_> {
                 let key = format!("LABEL {KEY_LABEL}={}", self.key().full());
                 let entrypoint = r#"ENTRYPOINT ["/usr/local/bin/entrypoint","/sbin/init"]"#.to_owned();
                 let env = "ENV container=docker PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned();
-                let changes = [key, entrypoint, env, "CMD []".to_owned(), "STOPSIGNAL SIGRTMIN+3".to_owned()];
+                let changes = [key, entrypoint, env, "CMD []".to_owned()];
                 container.commit(&changes, &reference, cancel).await
             }
             failed => failed,

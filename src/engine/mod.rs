@@ -1,0 +1,4 @@
+//! What installs a chart.
+
+/// Every engine, in the order in which they are listed.
+pub const NAMES: &[&str] = &["helm-4"];

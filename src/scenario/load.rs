@@ -1,0 +1,267 @@
+//! Reads and checks scenario folders.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_saphyr::{Location, Spanned};
+
+use super::file::{Broken, ProfileFile, ScenarioFile};
+use super::inequality::Inequality;
+use super::{Pace, Scenario};
+use crate::engine;
+
+/// How long a scenario is looked at after the engine gave up, where it does not say otherwise: the last facts are still on their way.
+const OBSERVE: Duration = Duration::from_secs(3);
+
+/// Why scenarios could not be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum ScenarioError {
+    #[error("there are no scenarios in {}: {reason}; name the folder with --scenarios", folder.display())]
+    NoFolder { folder: PathBuf, reason: String },
+    #[error("{}: {reason}", file.display())]
+    Unreadable { file: PathBuf, reason: std::io::Error },
+    #[error("{}:{line}:{column}: {message}", file.display())]
+    Invalid {
+        file: PathBuf,
+        line: u64,
+        column: u64,
+        message: String,
+    },
+}
+
+/// Loads every scenario below a folder, sorted by id, with its forms.
+///
+/// # Errors
+/// At the first that does not hold: file, line, field, what was found and what would be right.
+pub fn load_all(folder: &Path) -> Result<Vec<Scenario>, ScenarioError> {
+    let no_folder = |reason: String| ScenarioError::NoFolder {
+        folder: folder.to_owned(),
+        reason,
+    };
+    let mut files: Vec<_> = std::fs::read_dir(folder)
+        .map_err(|error| no_folder(error.to_string()))?
+        .filter_map(Result::ok)
+        .map(|entry| entry.path().join("scenario.yaml"))
+        .filter(|file| file.is_file())
+        .collect();
+    files.sort();
+    if files.is_empty() {
+        return Err(no_folder("no folder in it holds a scenario.yaml".to_owned()));
+    }
+    let mut scenarios = Vec::new();
+    for file in files {
+        scenarios.extend(load(&file)?);
+    }
+    scenarios.sort_by(|a, b| a.id.cmp(&b.id));
+    Ok(scenarios)
+}
+
+fn load(path: &Path) -> Result<Vec<Scenario>, ScenarioError> {
+    let text = std::fs::read_to_string(path).map_err(|reason| ScenarioError::Unreadable {
+        file: path.to_owned(),
+        reason,
+    })?;
+    let at = |location: Location, message: String| ScenarioError::Invalid {
+        file: path.to_owned(),
+        line: location.line(),
+        column: location.column(),
+        message,
+    };
+    let file: ScenarioFile = serde_saphyr::from_str(&text).map_err(|error| {
+        let message = error.without_snippet().to_string();
+        // The location stands in front already.
+        let message = message.split(" at line ").next().unwrap_or_default().to_owned();
+        at(error.location().unwrap_or(Location::UNKNOWN), message)
+    })?;
+    let folder = path.parent().unwrap_or(Path::new(".")).to_owned();
+    let loader = Loader {
+        file: &file,
+        folder: &folder,
+        at: &at,
+    };
+
+    let expected = folder.file_name().unwrap_or_default().to_string_lossy();
+    if file.slug != expected.split("--").next().unwrap_or_default() {
+        let line = text
+            .lines()
+            .position(|line| line.starts_with("slug:"))
+            .map_or(1, |index| index as u64 + 1);
+        return Err(ScenarioError::Invalid {
+            file: path.to_owned(),
+            line,
+            column: 1,
+            message: format!("slug: `{}` stands in the folder `{expected}`; both have to be the same", file.slug),
+        });
+    }
+    for engine in &file.engines {
+        if !engine::NAMES.contains(&engine.value.as_str()) {
+            return Err(at(
+                engine.defined,
+                format!(
+                    "engines: there is no engine `{}`; there are {}",
+                    engine.value,
+                    engine::NAMES.join(", ")
+                ),
+            ));
+        }
+    }
+    let mut scenarios = vec![loader.scenario(expected.into_owned(), &file.slug, &file.title, &file.broken, &[], true)?];
+    for (name, form) in &file.forms {
+        let id = format!("{}--{name}", file.slug);
+        scenarios.push(loader.scenario(id, name, &form.title, &form.broken(), &form.inequalities, false)?);
+    }
+    Ok(scenarios)
+}
+
+struct Loader<'a, F> {
+    file: &'a ScenarioFile,
+    folder: &'a Path,
+    at: &'a F,
+}
+
+impl<F: Fn(Location, String) -> ScenarioError> Loader<'_, F> {
+    fn scenario(
+        &self,
+        id: String,
+        slug: &str,
+        title: &str,
+        broken: &Broken,
+        inequalities: &[Spanned<String>],
+        with_twin: bool,
+    ) -> Result<Scenario, ScenarioError> {
+        let chart = self.present("chart", &self.file.chart, "Chart.yaml")?;
+        let values = |values: &Spanned<PathBuf>| self.present("values", values, "");
+        let pace = |profile: &ProfileFile, name: &str| self.pace(profile, name, broken, inequalities);
+        Ok(Scenario {
+            id,
+            slug: slug.to_owned(),
+            title: title.to_owned(),
+            source: self.file.source.clone(),
+            engines: self.file.engines.iter().map(|engine| engine.value.clone()).collect(),
+            release: self.file.release.clone(),
+            folder: self.folder.to_owned(),
+            chart,
+            outside: self.file.given.outside.clone(),
+            broken_values: broken.values.as_ref().map(values).transpose()?,
+            twin_values: if with_twin { Some(values(&self.file.twin.values)?) } else { None },
+            knowable: broken.knowable,
+            engine_fails: broken.expect.engine_fails.clone(),
+            causes: broken.expect.causes.clone(),
+            remedies: broken.remedies.clone(),
+            fast: pace(&self.file.profiles.fast, "fast")?,
+            faithful: pace(&self.file.profiles.faithful, "faithful")?,
+        })
+    }
+
+    /// A path that the file names, if what it names is there.
+    fn present(&self, field: &str, path: &Spanned<PathBuf>, inside: &str) -> Result<PathBuf, ScenarioError> {
+        let full = self.folder.join(&path.value);
+        let proof = if inside.is_empty() { full.clone() } else { full.join(inside) };
+        if proof.exists() && !path.value.is_absolute() {
+            return Ok(full);
+        }
+        let wanted = path.value.join(inside);
+        Err((self.at)(
+            path.defined,
+            format!(
+                "{field}: `{}` is not there; paths are relative to this file",
+                wanted.display().to_string().trim_end_matches('/')
+            ),
+        ))
+    }
+
+    fn pace(&self, profile: &ProfileFile, name: &str, broken: &Broken, more: &[Spanned<String>]) -> Result<Pace, ScenarioError> {
+        let mut durations: BTreeMap<_, _> = profile.durations.iter().map(|(name, span)| (name.clone(), span.0)).collect();
+        let observe = match &broken.observe {
+            None => OBSERVE,
+            Some(named) => *durations
+                .get(&named.value)
+                .ok_or_else(|| (self.at)(named.defined, format!("observe: profile {name} has no duration `{}`", named.value)))?,
+        };
+        durations.insert("timeout".to_owned(), profile.timeout.0);
+        for inequality in self.file.inequalities.iter().chain(more) {
+            Inequality::parse(&inequality.value)
+                .and_then(|parsed| parsed.check(&durations))
+                .map_err(|error| (self.at)(inequality.defined, format!("inequalities: in profile {name}, {error}")))?;
+        }
+        durations.remove("timeout");
+        Ok(Pace {
+            timeout: profile.timeout.0,
+            window: profile.window.0,
+            durations,
+            observe,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = include_str!("../../scenarios/hook-target-unreachable/scenario.yaml");
+
+    fn load_with(edit: impl Fn(String) -> String) -> Result<Vec<Scenario>, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let scenario = folder.path().join("hook-target-unreachable");
+        std::fs::create_dir_all(scenario.join("chart")).unwrap();
+        std::fs::create_dir_all(scenario.join("values")).unwrap();
+        std::fs::write(scenario.join("chart/Chart.yaml"), "").unwrap();
+        for values in ["twin", "hook-timeout-too-short", "secret-missing", "image-not-loaded", "crash-loop"] {
+            std::fs::write(scenario.join(format!("values/{values}.yaml")), "").unwrap();
+        }
+        std::fs::write(scenario.join("scenario.yaml"), edit(GOOD.to_owned())).unwrap();
+        load_all(folder.path()).map_err(|error| error.to_string().rsplit_once("scenario.yaml").unwrap().1.to_owned())
+    }
+
+    #[test]
+    fn loads_the_scenario_and_its_forms() {
+        let scenarios = load_with(|text| text).unwrap();
+        let ids: Vec<_> = scenarios.iter().map(|scenario| scenario.id.as_str()).collect();
+        assert_eq!(ids.len(), 5, "{ids:?}");
+        assert_eq!(scenarios.iter().filter(|scenario| scenario.twin_values.is_some()).count(), 1);
+    }
+
+    #[test]
+    fn says_file_line_and_field_of_what_is_wrong() {
+        for (from, to, expected) in [
+            ("release: openhands", "relaese: openhands", ":4:1: unknown field `relaese`"),
+            (
+                "window: 5s",
+                "window: 5",
+                ":11:13: `5` is no duration; write it like 90s, 4m or 1m30s",
+            ),
+            ("timeout: 20s", "timeout: [20s]", ":10:14: "),
+            (
+                "chart: chart",
+                "chart: chrat",
+                ":5:8: chart: `chrat/Chart.yaml` is not there; paths are relative to this file",
+            ),
+            (
+                "engines: [helm-4]",
+                "engines: [helm-5]",
+                ":6:11: engines: there is no engine `helm-5`; there are helm-4",
+            ),
+            (
+                "timeout: 20s",
+                "timeout: 6s",
+                "inequalities: in profile fast, `keycloakStart < timeout` does not hold with a margin of 3s: 4s against 6s",
+            ),
+            (
+                "observe: afterTimeout",
+                "observe: afterTimeuot",
+                "observe: profile fast has no duration `afterTimeuot`",
+            ),
+            (
+                "slug: hook-target-unreachable\ntitle",
+                "slug: hook-target\ntitle",
+                ":1:1: slug: `hook-target` stands in the folder",
+            ),
+            ("knowable: early", "knowable: soon", "unknown variant"),
+        ] {
+            assert!(GOOD.contains(from), "{from}");
+            let error = load_with(|text| text.replacen(from, to, 1)).unwrap_err();
+            assert!(error.contains(expected), "{from} -> {to}: {error}");
+        }
+    }
+}
