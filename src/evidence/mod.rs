@@ -1,8 +1,14 @@
 //! Evidence: a detached, serialisable copy of everything that can be observed.
 
+pub mod collect;
 mod fold;
 pub mod model;
+mod recorder;
+mod redact;
+mod release;
 pub mod wording;
 
+pub use collect::{CollectError, Collector};
 pub use fold::{Engine, EngineEnd, Evidence, Life, Log, Look, PrintedLine, Version};
 pub use model::{Answer, Basis, Change, EngineStart, Entry, Fact, Header, Hook, LogLine, ObjectRef, ReleaseRecord, Timeline, Vantage};
+pub use recorder::Recorder;

@@ -1,0 +1,199 @@
+//! Watches the kinds that deployments are made of.
+
+use std::collections::HashMap;
+
+use futures::StreamExt;
+use kube::api::{ApiResource, DynamicObject};
+use kube::runtime::watcher::{self, Event};
+use kube::runtime::{WatchStreamExt, watcher as watch_stream};
+use kube::{Api, Client, Resource, ResourceExt};
+use serde_json::Value;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::JoinSet;
+
+use crate::evidence::model::{Change, Fact};
+use crate::evidence::recorder::Recorder;
+
+/// One kind that is watched.
+pub struct Kind {
+    group: &'static str,
+    version: &'static str,
+    pub kind: &'static str,
+    plural: &'static str,
+    namespaced: bool,
+}
+
+const fn kind(group: &'static str, version: &'static str, kind: &'static str, plural: &'static str) -> Kind {
+    Kind {
+        group,
+        version,
+        kind,
+        plural,
+        namespaced: true,
+    }
+}
+
+/// What is watched. Secrets come first: their values have to be known before they turn up elsewhere.
+pub const KINDS: &[Kind] = &[
+    kind("", "v1", "Secret", "secrets"),
+    kind("", "v1", "ConfigMap", "configmaps"),
+    kind("", "v1", "Event", "events"),
+    kind("", "v1", "PersistentVolumeClaim", "persistentvolumeclaims"),
+    kind("", "v1", "Pod", "pods"),
+    kind("", "v1", "ResourceQuota", "resourcequotas"),
+    kind("", "v1", "Service", "services"),
+    kind("", "v1", "ServiceAccount", "serviceaccounts"),
+    kind("apps", "v1", "DaemonSet", "daemonsets"),
+    kind("apps", "v1", "Deployment", "deployments"),
+    kind("apps", "v1", "ReplicaSet", "replicasets"),
+    kind("apps", "v1", "StatefulSet", "statefulsets"),
+    kind("batch", "v1", "CronJob", "cronjobs"),
+    kind("batch", "v1", "Job", "jobs"),
+    kind("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices"),
+    kind("networking.k8s.io", "v1", "Ingress", "ingresses"),
+    Kind {
+        group: "",
+        version: "v1",
+        kind: "Node",
+        plural: "nodes",
+        namespaced: false,
+    },
+];
+
+/// Starts a watch for every kind. The receiver tells when a kind has been listed once, and whether it may be read.
+pub fn watch(
+    client: &Client,
+    namespace: &str,
+    recorder: &Recorder,
+    pods: &UnboundedSender<Value>,
+    tasks: &mut JoinSet<()>,
+) -> UnboundedReceiver<(&'static str, bool)> {
+    let (listed, receiver) = unbounded_channel();
+    for kind in KINDS {
+        let api_version = if kind.group.is_empty() {
+            kind.version.to_owned()
+        } else {
+            format!("{}/{}", kind.group, kind.version)
+        };
+        let resource = ApiResource {
+            group: kind.group.to_owned(),
+            version: kind.version.to_owned(),
+            api_version: api_version.clone(),
+            kind: kind.kind.to_owned(),
+            plural: kind.plural.to_owned(),
+            ..ApiResource::erase::<k8s_openapi::api::core::v1::Pod>(&())
+        };
+        let api: Api<DynamicObject> = if kind.namespaced {
+            Api::namespaced_with(client.clone(), namespace, &resource)
+        } else {
+            Api::all_with(client.clone(), &resource)
+        };
+        let watch = Watch {
+            kind: kind.kind,
+            api_version,
+            recorder: recorder.clone(),
+            pods: (kind.kind == "Pod").then(|| pods.clone()),
+            listed: Some(listed.clone()),
+            known: HashMap::new(),
+            before: HashMap::new(),
+        };
+        tasks.spawn(watch.run(api));
+    }
+    receiver
+}
+
+struct Watch {
+    kind: &'static str,
+    api_version: String,
+    recorder: Recorder,
+    pods: Option<UnboundedSender<Value>>,
+    listed: Option<UnboundedSender<(&'static str, bool)>>,
+    /// What exists, by UID, with its resource version.
+    known: HashMap<String, (String, DynamicObject)>,
+    /// What existed before the list that is coming in.
+    before: HashMap<String, (String, DynamicObject)>,
+}
+
+impl Watch {
+    async fn run(mut self, api: Api<DynamicObject>) {
+        let mut stream = watch_stream(api, watcher::Config::default().any_semantic())
+            .default_backoff()
+            .boxed();
+        let mut lists = 0;
+        while let Some(event) = stream.next().await {
+            match event {
+                Ok(Event::Init) => {
+                    lists += 1;
+                    if lists > 1 {
+                        self.gap("the watch ended and everything was listed again");
+                    }
+                    self.before = std::mem::take(&mut self.known);
+                }
+                Ok(Event::InitApply(object) | Event::Apply(object)) => self.applied(object),
+                Ok(Event::InitDone) => {
+                    for (_, (_, object)) in std::mem::take(&mut self.before) {
+                        self.note(Change::Deleted, object);
+                    }
+                    self.tell(true);
+                }
+                Ok(Event::Delete(object)) => {
+                    self.known.remove(&object.uid().unwrap_or_default());
+                    self.note(Change::Deleted, object);
+                }
+                Err(
+                    watcher::Error::InitialListFailed(kube::Error::Api(status))
+                    | watcher::Error::WatchStartFailed(kube::Error::Api(status)),
+                ) if matches!(status.code, 401 | 403 | 404) => {
+                    self.recorder.record(Fact::NotReadable {
+                        what: self.kind.to_owned(),
+                        reason: status.message.clone(),
+                    });
+                    self.tell(false);
+                    return;
+                }
+                Err(error) => self.gap(&error.to_string()),
+            }
+        }
+    }
+
+    fn applied(&mut self, object: DynamicObject) {
+        let uid = object.uid().unwrap_or_default();
+        let version = object.resource_version().unwrap_or_default();
+        let last = self
+            .before
+            .remove(&uid)
+            .or_else(|| self.known.remove(&uid))
+            .map(|(version, _)| version);
+        self.known.insert(uid, (version.clone(), object.clone()));
+        if last.as_deref() != Some(version.as_str()) {
+            self.note(Change::Applied, object);
+        }
+    }
+
+    fn note(&self, change: Change, mut object: DynamicObject) {
+        object.meta_mut().managed_fields = None;
+        let Ok(mut value) = serde_json::to_value(&object) else { return };
+        // The API leaves both out in lists.
+        value["kind"] = Value::from(self.kind);
+        value["apiVersion"] = Value::from(self.api_version.as_str());
+        if let Some(pods) = &self.pods
+            && change == Change::Applied
+        {
+            let _ = pods.send(value.clone());
+        }
+        self.recorder.record_object(change, value);
+    }
+
+    fn gap(&self, reason: &str) {
+        self.recorder.record(Fact::Gap {
+            kind: self.kind.to_owned(),
+            reason: reason.to_owned(),
+        });
+    }
+
+    fn tell(&mut self, readable: bool) {
+        if let Some(listed) = self.listed.take() {
+            let _ = listed.send((self.kind, readable));
+        }
+    }
+}
