@@ -26,6 +26,8 @@ pub struct Container {
     pub volumes: Vec<String>,
     /// The port of this machine that leads to the API server.
     pub api_port: Option<u16>,
+    /// Its address in the network it was created for.
+    pub address: Option<String>,
 }
 
 /// A network and who is on it.
@@ -81,6 +83,14 @@ struct RawMount {
 #[serde(rename_all = "PascalCase")]
 struct RawNetworkSettings {
     ports: Option<BTreeMap<String, Option<Vec<RawBinding>>>>,
+    #[serde(default)]
+    networks: BTreeMap<String, RawAttachment>,
+}
+
+#[derive(Deserialize)]
+struct RawAttachment {
+    #[serde(rename = "IPAddress", default)]
+    address: String,
 }
 
 #[derive(Deserialize)]
@@ -106,6 +116,7 @@ struct RawEndpoint {
 impl From<RawContainer> for Container {
     fn from(raw: RawContainer) -> Self {
         let ports = raw.network_settings.ports.unwrap_or_default();
+        let attachment = raw.network_settings.networks.get(&raw.host_config.network_mode);
         let api = ports.get("6443/tcp").and_then(|bindings| bindings.as_ref()?.first());
         Self {
             id: raw.id,
@@ -121,6 +132,7 @@ impl From<RawContainer> for Container {
                 .filter_map(|mount| mount.name)
                 .collect(),
             api_port: api.and_then(|binding| binding.host_port.parse().ok()),
+            address: attachment.map(|at| at.address.clone()).filter(|address| !address.is_empty()),
         }
     }
 }
@@ -264,6 +276,7 @@ mod tests {
         let raw = r#"{"Ports":{"6443/tcp":[{"HostIp":"127.0.0.1","HostPort":"40123"}]}}"#;
         let settings: RawNetworkSettings = serde_json::from_str(raw).unwrap();
         let ports = settings.ports.unwrap();
+        assert!(settings.networks.is_empty());
         assert_eq!(ports["6443/tcp"].as_ref().unwrap()[0].host_port, "40123");
     }
 }
