@@ -5,6 +5,7 @@ mod create;
 mod dns;
 mod docker;
 mod error;
+mod freezer;
 mod journal;
 mod owner;
 pub mod preflight;

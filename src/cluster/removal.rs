@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::ClusterError;
 use super::config::RUN_LABEL;
 use super::docker;
+use super::freezer;
 use super::journal::{Entry, Journal, Phase};
 use super::owner;
 use crate::events::Events;
@@ -146,22 +147,24 @@ impl UnderWay {
             if entry.volumes.len() > known {
                 journal.write(entry)?;
             }
-            let ids = containers.iter().map(|container| container.id.as_str());
-            let rm = docker::docker(["container", "rm", "--force", "--volumes"]).args(ids);
-            let said = rm.run_any_status(cancel).await.map_err(|source| ClusterError::docker("remove a container", source))?;
+            let ids: Vec<String> = containers.iter().map(|container| container.id.clone()).collect();
+            let gone = CancellationToken::new();
+            let removing = async {
+                let said = try_to(&["container", "rm", "--force", "--volumes"], &ids, cancel).await;
+                gone.cancel();
+                said
+            };
+            let (said, ()) = tokio::join!(removing, freezer::thaw_until(&ids, &gone));
             for container in containers {
-                left.push(format!("container {} ({})", container.name, said.last_line()));
+                left.push(format!("container {} ({said})", container.name));
                 note(&mut removed.containers, container.name);
             }
         }
 
         let volumes = docker::volumes(&entry.volumes, &entry.run_id, cancel).await?;
         if !volumes.is_empty() {
-            let rm = docker::docker(["volume", "rm"]).args(&volumes);
-            let said = rm.run_any_status(cancel).await.map_err(|source| ClusterError::docker("remove a volume", source))?;
-            for volume in volumes {
-                left.push(format!("volume {volume} ({})", said.last_line()));
-            }
+            let said = try_to(&["volume", "rm"], &volumes, cancel).await;
+            left.extend(volumes.iter().map(|volume| format!("volume {volume} ({said})")));
         }
         // Most went with their containers; all that were known and are gone now were removed.
         removed.volumes.clone_from(&entry.volumes);
@@ -169,10 +172,13 @@ impl UnderWay {
         if let Some(network) = docker::network(&entry.network, cancel).await?
             && owner::owns_network(&network, entry)
         {
-            let rm = docker::docker(["network", "rm", entry.network.as_str()]);
-            let said = rm.run_any_status(cancel).await.map_err(|source| ClusterError::docker("remove a network", source))?;
-            let users = if network.containers.is_empty() { String::new() } else { format!(", used by {}", network.containers.join(", ")) };
-            left.push(format!("network {}{users} ({})", network.name, said.last_line()));
+            let said = try_to(&["network", "rm"], std::slice::from_ref(&entry.network), cancel).await;
+            let users = if network.containers.is_empty() {
+                String::new()
+            } else {
+                format!(", used by {}", network.containers.join(", "))
+            };
+            left.push(format!("network {}{users} ({said})", network.name));
             note(&mut removed.networks, network.name);
         }
 
@@ -180,6 +186,14 @@ impl UnderWay {
             left.push("a kind process that is still creating it".to_owned());
         }
         Ok(left)
+    }
+}
+
+/// Asks Docker to remove things, and returns what it said: whether it did so is seen at the next look.
+async fn try_to(words: &[&str], names: &[String], cancel: &CancellationToken) -> String {
+    match docker::docker(words).args(names).run_any_status(cancel).await {
+        Ok(output) => output.last_line(),
+        Err(error) => error.to_string(),
     }
 }
 
