@@ -64,7 +64,8 @@ impl Plan<'_> {
                 source,
             })?;
         }
-        docker::create_network(&entry.network, &entry.run_id, cancel).await?;
+        let maker = self.journal.maker_lock(&entry.run_id);
+        docker::create_network(&entry.network, &entry.run_id, &maker).await?;
 
         // One failure ends the other parts, and all of them have ended when this returns: nothing may be made behind a clean-up's back.
         let parts = cancel.child_token();

@@ -79,6 +79,7 @@ pub async fn remove(journal: &Journal, mut entry: Entry, events: &Events) -> Res
     let under_way = Mutex::new(UnderWay {
         entry,
         removed,
+        names_free: !killed_while_creating,
         empty_looks: 0,
     });
     until("an empty list of what it made", DEADLINE, INTERVAL, &cancel, || async {
@@ -124,13 +125,17 @@ pub async fn remove(journal: &Journal, mut entry: Entry, events: &Events) -> Res
 struct UnderWay {
     entry: Entry,
     removed: Removed,
+    /// No creation of one of the nodes is under way in Docker.
+    names_free: bool,
     empty_looks: usize,
 }
 
 impl UnderWay {
     /// Removes what is there, and says what was there when it came.
     async fn look(&mut self, journal: &Journal, cancel: &CancellationToken) -> Result<Vec<String>, ClusterError> {
-        let Self { entry, removed, .. } = self;
+        let Self {
+            entry, removed, names_free, ..
+        } = self;
         let mut left = Vec::new();
 
         let mut filters: Vec<String> = entry.nodes.iter().map(|node| docker::named(node)).collect();
@@ -158,6 +163,16 @@ impl UnderWay {
             for container in containers {
                 left.push(format!("container {} ({said})", container.name));
                 note(&mut removed.containers, container.name);
+            }
+        }
+
+        if left.is_empty() && !*names_free {
+            *names_free = true;
+            for node in &entry.nodes {
+                if let Some(reason) = docker::name_taken(node, &entry.node_image, &entry.run_id, cancel).await? {
+                    *names_free = false;
+                    left.push(format!("container {node}, which Docker is still creating ({reason})"));
+                }
             }
         }
 
