@@ -377,15 +377,6 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn output_that_goes_to_a_file_is_not_waited_for() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let command = sh("echo out; echo err >&2", Duration::from_secs(10)).stdout_file(file.path());
-        let output = command.run(&CancellationToken::new()).await.unwrap();
-        assert_eq!((output.stdout.as_slice(), output.last_line().as_str()), (&b""[..], "err"));
-        assert_eq!(std::fs::read_to_string(file.path()).unwrap(), "out\n");
-    }
-
-    #[tokio::test]
     async fn cancelling_ends_it() {
         let cancel = CancellationToken::new();
         cancel.cancel();

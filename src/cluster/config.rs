@@ -10,6 +10,8 @@ pub const OWNER: &str = "rekindle-owner";
 pub const KIND_LABEL: &str = "io.x-k8s.kind.cluster";
 /// Stated in kind's configuration, not left to its default: the nodes get a route for it.
 pub const SERVICE_SUBNET: &str = "10.96.0.0/16";
+/// Likewise, for what comes from pods.
+const POD_SUBNET: &str = "10.244.0.0/16";
 
 /// Names longer than this make host names of nodes that Linux refuses.
 const NAME_MAX: usize = 45;
@@ -35,7 +37,8 @@ pub fn name_fault(name: &str) -> Option<&'static str> {
 ///
 /// The patches name no version of kubeadm's format and give their arguments as a map: kind applies such patches to whichever version it
 /// writes for the Kubernetes at hand, and keeps the arguments that it sets itself. One control plane with nothing to lose needs no leader
-/// election, which also costs controllers 11 s after a pause, and no fsync in etcd.
+/// election, which also costs controllers 11 s after a pause, and no fsync in etcd. The controller manager asks for an account per controller
+/// at its start: with its usual 20 requests a second that alone takes five seconds, in which no pod is created.
 pub fn kind_config(cluster: &str, run_id: &str, api_port: u16) -> String {
     // -1 lets Docker choose. kind's own choice of 0 looks for a free port first and uses it later, when it may be taken.
     let port = if api_port == 0 { "-1".to_owned() } else { api_port.to_string() };
@@ -47,6 +50,7 @@ networking:
   ipFamily: ipv4
   apiServerAddress: 127.0.0.1
   apiServerPort: {port}
+  podSubnet: {POD_SUBNET}
   serviceSubnet: {SERVICE_SUBNET}
 kubeadmConfigPatches:
 - |
@@ -54,6 +58,8 @@ kubeadmConfigPatches:
   controllerManager:
     extraArgs:
       leader-elect: "false"
+      kube-api-qps: "300"
+      kube-api-burst: "600"
   scheduler:
     extraArgs:
       leader-elect: "false"
@@ -96,11 +102,14 @@ cluster.local:53 in-addr.arpa:53 ip6.arpa:53 {
 /// Runs in a node: takes away the way out, and keeps a way to Services for what runs in the node's own network.
 ///
 /// The API server calls webhooks by their Service's address; before kube-proxy's rules rewrite that address, the kernel wants a route
-/// for it, and there is no default one any more.
+/// for it, and there is no default one any more. What a pod sends to a Service's address that no rule rewrote would take that route, too,
+/// and time out after seconds; it is refused at once instead.
 pub fn seal_script() -> String {
     format!(
         "set -e\n\
          ip route replace {SERVICE_SUBNET} dev eth0\n\
+         refuse='from {POD_SUBNET} to {SERVICE_SUBNET} unreachable'\n\
+         while ip rule del $refuse 2>/dev/null; do :; done; ip rule add $refuse\n\
          while ip route show default | grep -q .; do ip route del default; done\n\
          while ip -6 route show default | grep -q .; do ip -6 route del default; done\n"
     )

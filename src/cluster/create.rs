@@ -14,7 +14,7 @@ use super::journal::{Entry, Journal};
 use super::owner::Access;
 use super::{dns, docker, owner};
 use crate::command::{Command, CommandError};
-use crate::events::{Event, Events};
+use crate::events::{Event, Events, Step};
 use crate::wait::{Seen, WaitError, until};
 
 /// kind's own steps give up after four minutes; a machine that is slower than this is of no use for the scenarios either.
@@ -64,7 +64,8 @@ impl Plan<'_> {
                 source,
             })?;
         }
-        docker::create_network(&entry.network, &entry.run_id, cancel).await?;
+        let maker = self.journal.maker_lock(&entry.run_id);
+        docker::create_network(&entry.network, &entry.run_id, &maker).await?;
 
         // One failure ends the other parts, and all of them have ended when this returns: nothing may be made behind a clean-up's back.
         let parts = cancel.child_token();
@@ -89,9 +90,8 @@ impl Plan<'_> {
             return Err(error);
         }
 
-        step.progress("waiting until it can be used");
         let access = owner::open(&entry.cluster, &entry.kubeconfig).await?;
-        self.usable(&access, cancel).await?;
+        self.usable(&access, &step, cancel).await?;
         step.done();
         Ok(access)
     }
@@ -152,7 +152,7 @@ impl Plan<'_> {
     /// Gives the cluster its DNS configuration and its owner's mark as soon as its API answers, and closes the node's way out.
     async fn furnish(&self, cancel: &CancellationToken) -> Result<(), ClusterError> {
         let entry = self.entry;
-        let port = self.node_runs(cancel).await?;
+        let (port, address) = self.node_runs(cancel).await?;
         // kubeadm writes these files before it starts the API server. The first is missing before Kubernetes 1.29, and the second one
         // gets its rights only some time after the API server answers.
         let wait = "until [ -s /etc/kubernetes/manifests/kube-apiserver.yaml ]; do sleep 0.1; done; \
@@ -174,18 +174,18 @@ impl Plan<'_> {
                 source,
             })?;
         patience("CoreDNS's Deployment")
-            .until_some(cancel, || dns::slim(&access.client))
+            .until_some(cancel, || dns::slim(&access.client, &address))
             .await?;
         Ok(())
     }
 
-    async fn node_runs(&self, cancel: &CancellationToken) -> Result<u16, ClusterError> {
+    async fn node_runs(&self, cancel: &CancellationToken) -> Result<(u16, String), ClusterError> {
         let node = self.node();
         let waited = until("the node's container", CREATE, LOOK, cancel, || async {
             match docker::container(node, cancel).await {
-                Ok(Some(container)) if container.running => match container.api_port {
-                    Some(port) => Seen::Done(port),
-                    None => Seen::NotYet("its port is not published".to_owned()),
+                Ok(Some(container)) if container.running => match (container.api_port, container.address) {
+                    (Some(port), Some(address)) => Seen::Done((port, address)),
+                    _ => Seen::NotYet("its port is not published".to_owned()),
                 },
                 Ok(Some(_)) => Seen::NotYet("it is not running".to_owned()),
                 Ok(None) => Seen::NotYet("it does not exist".to_owned()),
@@ -200,13 +200,15 @@ impl Plan<'_> {
     }
 
     /// Waits until a pod can be created and finds its way: the node is ready, names resolve, its account is there.
-    async fn usable(&self, access: &Access, cancel: &CancellationToken) -> Result<(), ClusterError> {
+    async fn usable(&self, access: &Access, step: &Step, cancel: &CancellationToken) -> Result<(), ClusterError> {
         let waited = until("a usable cluster", READY, LOOK, cancel, || async {
-            match missing(&access.client).await {
-                Ok(None) => Seen::Done(()),
-                Ok(Some(missing)) => Seen::NotYet(missing),
-                Err(error) => Seen::NotYet(error.to_string()),
-            }
+            let missing = match missing(&access.client).await {
+                Ok(None) => return Seen::Done(()),
+                Ok(Some(missing)) => missing,
+                Err(error) => error.to_string(),
+            };
+            step.progress(format!("waiting: {missing}"));
+            Seen::NotYet(missing)
         });
         match waited.await {
             Ok(()) => Ok(()),

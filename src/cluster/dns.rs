@@ -37,17 +37,25 @@ pub async fn configure(client: &kube::Client) -> Result<(), kube::Error> {
 }
 
 /// One replica is enough for one node, and a probe every second makes it an endpoint as soon as it answers; kubeadm's interval of 10 s
-/// makes every pod wait that long when the first probe comes a moment too early.
+/// makes every pod wait that long when the first probe comes a moment too early. It reaches the API server at the node's own address,
+/// because the Service's one leads nowhere until kube-proxy has started, which it does at the same moment.
 ///
 /// Nothing when there is no Deployment yet.
 ///
 /// # Errors
 /// When the API server does not take it.
-pub async fn slim(client: &kube::Client) -> Result<Option<()>, kube::Error> {
+pub async fn slim(client: &kube::Client, node: &str) -> Result<Option<()>, kube::Error> {
     let deployments: Api<Deployment> = Api::namespaced(client.clone(), "kube-system");
     let patch = json!({ "spec": {
         "replicas": 1,
-        "template": { "spec": { "containers": [{ "name": "coredns", "readinessProbe": { "periodSeconds": 1 } }] } },
+        "template": { "spec": { "containers": [{
+            "name": "coredns",
+            "readinessProbe": { "periodSeconds": 1 },
+            "env": [
+                { "name": "KUBERNETES_SERVICE_HOST", "value": node },
+                { "name": "KUBERNETES_SERVICE_PORT", "value": "6443" },
+            ],
+        }] } },
     } });
     match deployments.patch("coredns", &PatchParams::default(), &Patch::Strategic(patch)).await {
         Ok(_) => Ok(Some(())),

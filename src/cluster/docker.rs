@@ -13,6 +13,11 @@ use crate::command::{Command, Output};
 /// How long a question to Docker may take. A daemon under load answers within seconds; one that does not answer at all is broken.
 const ASK: Duration = Duration::from_secs(30);
 
+/// Runs a command that holds a lock as long as it lives, also when its parent was killed; without one where there is no `flock`.
+const HOLDING: &str = "lock=$1; shift
+if command -v flock >/dev/null; then exec flock --no-fork \"$lock\" \"$@\"; fi
+exec \"$@\"";
+
 /// A container as far as ownership and removal need to know it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Container {
@@ -26,6 +31,8 @@ pub struct Container {
     pub volumes: Vec<String>,
     /// The port of this machine that leads to the API server.
     pub api_port: Option<u16>,
+    /// Its address in the network it was created for.
+    pub address: Option<String>,
 }
 
 /// A network and who is on it.
@@ -81,6 +88,14 @@ struct RawMount {
 #[serde(rename_all = "PascalCase")]
 struct RawNetworkSettings {
     ports: Option<BTreeMap<String, Option<Vec<RawBinding>>>>,
+    #[serde(default)]
+    networks: BTreeMap<String, RawAttachment>,
+}
+
+#[derive(Deserialize)]
+struct RawAttachment {
+    #[serde(rename = "IPAddress", default)]
+    address: String,
 }
 
 #[derive(Deserialize)]
@@ -106,6 +121,7 @@ struct RawEndpoint {
 impl From<RawContainer> for Container {
     fn from(raw: RawContainer) -> Self {
         let ports = raw.network_settings.ports.unwrap_or_default();
+        let attachment = raw.network_settings.networks.get(&raw.host_config.network_mode);
         let api = ports.get("6443/tcp").and_then(|bindings| bindings.as_ref()?.first());
         Self {
             id: raw.id,
@@ -121,6 +137,7 @@ impl From<RawContainer> for Container {
                 .filter_map(|mount| mount.name)
                 .collect(),
             api_port: api.and_then(|binding| binding.host_port.parse().ok()),
+            address: attachment.map(|at| at.address.clone()).filter(|address| !address.is_empty()),
         }
     }
 }
@@ -209,15 +226,39 @@ pub async fn network(name: &str, cancel: &CancellationToken) -> Result<Option<Ne
     }))
 }
 
-/// Makes a network that carries the run's label; Docker chooses its addresses.
+/// Why a container of this name cannot be made now, if so.
+///
+/// A client that is killed in the middle of `docker run` does not stop the daemon, which shows the container only when it is complete, but
+/// keeps its name from the first moment. So the name is tried out, with a container of ours that is never started.
+///
+/// # Errors
+/// When Docker does not answer.
+pub async fn name_taken(name: &str, image: &str, run_id: &str, cancel: &CancellationToken) -> Result<Option<String>, ClusterError> {
+    const WHAT: &str = "try out a container's name";
+    let label = format!("{RUN_LABEL}={run_id}");
+    let args = ["container", "create", "--pull", "never", "--network", "none", "--label", label.as_str(), "--name", name, image];
+    let tried = docker(args).run_any_status(cancel).await.map_err(|source| ClusterError::docker(WHAT, source))?;
+    if tried.status.success() {
+        ask(WHAT, &["container", "rm", "--force", "--volumes", tried.text().as_str()], cancel).await?;
+        return Ok(None);
+    }
+    let reason = tried.last_line();
+    // Without the image nothing can be under way that is made from it.
+    Ok((!reason.contains("No such image")).then_some(reason))
+}
+
+/// Makes a network that carries the run's label; Docker chooses its addresses. The maker's lock is held meanwhile, and an interrupt waits
+/// for the answer: a network that comes into being after it was looked for would stay.
 ///
 /// # Errors
 /// When Docker refuses, above all because all its address pools are in use.
-pub async fn create_network(name: &str, run_id: &str, cancel: &CancellationToken) -> Result<(), ClusterError> {
+pub async fn create_network(name: &str, run_id: &str, maker: &std::path::Path) -> Result<(), ClusterError> {
+    let cancel = CancellationToken::new();
     let label = format!("{RUN_LABEL}={run_id}");
     let masquerade = "com.docker.network.bridge.enable_ip_masquerade=true";
     let args = ["network", "create", "--driver", "bridge", "--opt", masquerade, "--label", label.as_str(), name];
-    match docker(args).run(cancel).await {
+    let command = Command::new("sh", ASK).args(["-c", HOLDING, "sh"]).arg(maker).arg("docker").args(args);
+    match command.run(&cancel).await {
         Ok(_) => Ok(()),
         Err(crate::command::CommandError::Failed { last, .. }) if last.contains("fully subnetted") || last.contains("address pool") => {
             Err(ClusterError::Addresses { last })
@@ -264,6 +305,7 @@ mod tests {
         let raw = r#"{"Ports":{"6443/tcp":[{"HostIp":"127.0.0.1","HostPort":"40123"}]}}"#;
         let settings: RawNetworkSettings = serde_json::from_str(raw).unwrap();
         let ports = settings.ports.unwrap();
+        assert!(settings.networks.is_empty());
         assert_eq!(ports["6443/tcp"].as_ref().unwrap()[0].host_port, "40123");
     }
 }

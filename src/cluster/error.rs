@@ -57,7 +57,7 @@ pub enum ClusterError {
     LeftBehind { run_id: String, source: WaitError },
     #[error("{first}; and undoing it failed as well: {second}")]
     Twice { first: Box<ClusterError>, second: Box<ClusterError> },
-    #[error("{check} is {found}, and {limit} is needed: {cure}")]
+    #[error("this machine cannot make a cluster: {check} is {found}, and {limit} is needed: {cure}")]
     Preflight {
         check: &'static str,
         found: String,

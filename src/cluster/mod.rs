@@ -5,6 +5,7 @@ mod create;
 mod dns;
 mod docker;
 mod error;
+mod freezer;
 mod journal;
 mod owner;
 pub mod preflight;
@@ -123,13 +124,23 @@ impl Cluster {
                 lock.share().map_err(|source| lock_failed(&options.state, source))?;
                 Ok(Self::held(entry, access.client, journal, lock, true))
             }
-            Err(first) => match removal::remove(&journal, entry, events).await {
-                Ok(_) => Err(first),
-                Err(second) => Err(ClusterError::Twice {
-                    first: Box::new(first),
-                    second: Box::new(second),
-                }),
-            },
+            Err(first) => {
+                // Whatever it was that an interrupt cut off, to the user it is the creation.
+                let first = if cancel.is_cancelled() {
+                    ClusterError::Interrupted {
+                        what: "creating the cluster",
+                    }
+                } else {
+                    first
+                };
+                match removal::remove(&journal, entry, events).await {
+                    Ok(_) => Err(first),
+                    Err(second) => Err(ClusterError::Twice {
+                        first: Box::new(first),
+                        second: Box::new(second),
+                    }),
+                }
+            }
         }
     }
 

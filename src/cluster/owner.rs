@@ -229,6 +229,7 @@ mod tests {
             network_mode: network.into(),
             volumes: Vec::new(),
             api_port: None,
+            address: None,
         }
     }
 

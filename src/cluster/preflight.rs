@@ -50,6 +50,7 @@ impl Check {
     }
 }
 
+const NAME: &str = "cluster name";
 const GIB: u64 = 1 << 30;
 /// Everything from nothing: packages, builds, images, and a node that unpacks them.
 const DISK_COLD: u64 = 10 * GIB;
@@ -75,12 +76,14 @@ pub async fn preflight(options: &Options, cache: &Path, cancel: &CancellationTok
     judge(&Readings::take(options, cache, cancel).await)
 }
 
-/// The first check that fails, as an error: what stands before every creation.
+/// The first check that fails, as an error: what stands before every creation. A name that is taken is left to the creation itself, which
+/// looks again and has words of its own for it.
 ///
 /// # Errors
 /// [`ClusterError::Preflight`].
 pub fn require(checks: &[Check]) -> Result<(), ClusterError> {
-    match checks.iter().find(|check| check.verdict == Verdict::Fail) {
+    let fails = |check: &&Check| check.verdict == Verdict::Fail && check.name != NAME;
+    match checks.iter().find(fails) {
         None => Ok(()),
         Some(check) => Err(ClusterError::Preflight {
             check: check.name,
@@ -218,10 +221,10 @@ fn names(readings: &Readings) -> Option<Check> {
     let taken = readings.foreign_container.as_ref()?;
     let limit = "no foreign container or cluster of that name";
     Some(match taken {
-        None => Check::new("cluster name", Verdict::Ok, name.clone(), limit, ""),
+        None => Check::new(NAME, Verdict::Ok, name.clone(), limit, ""),
         Some(container) => {
             let cure = format!("take another with `--name`, or delete it with `kind delete cluster --name {name}`");
-            Check::new("cluster name", Verdict::Fail, format!("{name}, taken by container {container}"), limit, cure)
+            Check::new(NAME, Verdict::Fail, format!("{name}, taken by container {container}"), limit, cure)
         }
     })
 }
@@ -331,9 +334,15 @@ mod tests {
         one("cgroups", |r| r.docker.as_mut().unwrap().memory_limit = false);
         one("memory cgroups", |r| r.memory_cgroups = Some(64_000));
         one("networks", |r| r.networks = Some(31));
-        one("cluster name", |r| r.foreign_container = Some(Some("rekindle-control-plane".into())));
         one("API port", |r| r.api_port = Some((6443, Some("address in use".into()))));
         one("clock", |r| r.clock_skew = Some(-3600));
+    }
+
+    #[test]
+    fn a_taken_name_is_shown_here_and_refused_by_the_creation() {
+        let checks = failing(|r| r.foreign_container = Some(Some("rekindle-control-plane".into())));
+        assert_eq!((checks[0].name, checks[0].verdict), (NAME, Verdict::Fail));
+        assert!(require(&checks).is_ok());
     }
 
     #[test]

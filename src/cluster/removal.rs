@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::ClusterError;
 use super::config::RUN_LABEL;
 use super::docker;
+use super::freezer;
 use super::journal::{Entry, Journal, Phase};
 use super::owner;
 use crate::events::Events;
@@ -78,6 +79,7 @@ pub async fn remove(journal: &Journal, mut entry: Entry, events: &Events) -> Res
     let under_way = Mutex::new(UnderWay {
         entry,
         removed,
+        names_free: !killed_while_creating,
         empty_looks: 0,
     });
     until("an empty list of what it made", DEADLINE, INTERVAL, &cancel, || async {
@@ -123,13 +125,17 @@ pub async fn remove(journal: &Journal, mut entry: Entry, events: &Events) -> Res
 struct UnderWay {
     entry: Entry,
     removed: Removed,
+    /// No creation of one of the nodes is under way in Docker.
+    names_free: bool,
     empty_looks: usize,
 }
 
 impl UnderWay {
     /// Removes what is there, and says what was there when it came.
     async fn look(&mut self, journal: &Journal, cancel: &CancellationToken) -> Result<Vec<String>, ClusterError> {
-        let Self { entry, removed, .. } = self;
+        let Self {
+            entry, removed, names_free, ..
+        } = self;
         let mut left = Vec::new();
 
         let mut filters: Vec<String> = entry.nodes.iter().map(|node| docker::named(node)).collect();
@@ -146,22 +152,34 @@ impl UnderWay {
             if entry.volumes.len() > known {
                 journal.write(entry)?;
             }
-            let ids = containers.iter().map(|container| container.id.as_str());
-            let rm = docker::docker(["container", "rm", "--force", "--volumes"]).args(ids);
-            let said = rm.run_any_status(cancel).await.map_err(|source| ClusterError::docker("remove a container", source))?;
+            let ids: Vec<String> = containers.iter().map(|container| container.id.clone()).collect();
+            let gone = CancellationToken::new();
+            let removing = async {
+                let said = try_to(&["container", "rm", "--force", "--volumes"], &ids, cancel).await;
+                gone.cancel();
+                said
+            };
+            let (said, ()) = tokio::join!(removing, freezer::thaw_until(&ids, &gone));
             for container in containers {
-                left.push(format!("container {} ({})", container.name, said.last_line()));
+                left.push(format!("container {} ({said})", container.name));
                 note(&mut removed.containers, container.name);
+            }
+        }
+
+        if left.is_empty() && !*names_free {
+            *names_free = true;
+            for node in &entry.nodes {
+                if let Some(reason) = docker::name_taken(node, &entry.node_image, &entry.run_id, cancel).await? {
+                    *names_free = false;
+                    left.push(format!("container {node}, which Docker is still creating ({reason})"));
+                }
             }
         }
 
         let volumes = docker::volumes(&entry.volumes, &entry.run_id, cancel).await?;
         if !volumes.is_empty() {
-            let rm = docker::docker(["volume", "rm"]).args(&volumes);
-            let said = rm.run_any_status(cancel).await.map_err(|source| ClusterError::docker("remove a volume", source))?;
-            for volume in volumes {
-                left.push(format!("volume {volume} ({})", said.last_line()));
-            }
+            let said = try_to(&["volume", "rm"], &volumes, cancel).await;
+            left.extend(volumes.iter().map(|volume| format!("volume {volume} ({said})")));
         }
         // Most went with their containers; all that were known and are gone now were removed.
         removed.volumes.clone_from(&entry.volumes);
@@ -169,10 +187,13 @@ impl UnderWay {
         if let Some(network) = docker::network(&entry.network, cancel).await?
             && owner::owns_network(&network, entry)
         {
-            let rm = docker::docker(["network", "rm", entry.network.as_str()]);
-            let said = rm.run_any_status(cancel).await.map_err(|source| ClusterError::docker("remove a network", source))?;
-            let users = if network.containers.is_empty() { String::new() } else { format!(", used by {}", network.containers.join(", ")) };
-            left.push(format!("network {}{users} ({})", network.name, said.last_line()));
+            let said = try_to(&["network", "rm"], std::slice::from_ref(&entry.network), cancel).await;
+            let users = if network.containers.is_empty() {
+                String::new()
+            } else {
+                format!(", used by {}", network.containers.join(", "))
+            };
+            left.push(format!("network {}{users} ({said})", network.name));
             note(&mut removed.networks, network.name);
         }
 
@@ -180,6 +201,14 @@ impl UnderWay {
             left.push("a kind process that is still creating it".to_owned());
         }
         Ok(left)
+    }
+}
+
+/// Asks Docker to remove things, and returns what it said: whether it did so is seen at the next look.
+async fn try_to(words: &[&str], names: &[String], cancel: &CancellationToken) -> String {
+    match docker::docker(words).args(names).run_any_status(cancel).await {
+        Ok(output) => output.last_line(),
+        Err(error) => error.to_string(),
     }
 }
 
