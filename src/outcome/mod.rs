@@ -180,6 +180,9 @@ pub struct Outcome {
     /// Until the diagnosis was right and stayed right.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_correct_ms: Option<u64>,
+    /// At the most so long after the first fact from which the right diagnosis follows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lag_ms: Option<u64>,
     /// What the engine still had to wait when the diagnosis was right.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left_ms: Option<u64>,

@@ -191,7 +191,7 @@ fn write_whole(path: &Path, content: &str) -> std::io::Result<()> {
 }
 
 /// The most memory that this process had resident; 0 where the system does not say.
-fn peak_memory() -> u64 {
+pub fn peak_memory() -> u64 {
     std::fs::read_to_string("/proc/self/status")
         .ok()
         .and_then(|status| parse_peak(&status))

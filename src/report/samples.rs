@@ -129,6 +129,7 @@ pub fn outcome(verdict: Verdict, variant: Variant) -> Outcome {
         provision_ms: 310,
         break_ms: broken.then_some(20_140),
         first_correct_ms: broken.then_some(8_230),
+        lag_ms: None,
         left_ms: broken.then_some(11_910),
         observe_ms: 0,
         remedy_ms: broken.then_some(4_100),

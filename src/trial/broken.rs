@@ -36,7 +36,9 @@ pub async fn carry_out(stage: &Stage<'_>, outcome: &mut Outcome, cancel: &Cancel
 
     let diagnosis = observe(stage, &ended, outcome, cancel).await?;
     outcome.diagnosis = diagnosis.clone();
-    let first_correct = first_correct(&stage.watch.moments(), &outcome.expected_causes, started_at);
+    let moment = first_correct(&stage.watch.moments(), &outcome.expected_causes);
+    let first_correct = moment.as_ref().and_then(|moment| Duration::try_from(moment.known_at.duration_since(started_at)).ok());
+    outcome.lag_ms = moment.map(|moment| millis(moment.lag));
     outcome.first_correct_ms = first_correct.map(millis);
     outcome.left_ms = first_correct.and_then(|known| ended.elapsed.checked_sub(known)).map(millis);
 
@@ -80,11 +82,10 @@ async fn observe(stage: &Stage<'_>, ended: &Ended, outcome: &mut Outcome, cancel
     Ok(stage.watch.read(|_, diagnosis| diagnosis.clone()))
 }
 
-/// When the diagnosis was right and stayed right, from the engine's start.
-fn first_correct(moments: &[Moment], expected: &[ExpectedCause], started_at: Timestamp) -> Option<Duration> {
+/// The moment from which on the diagnosis was right and stayed right.
+fn first_correct(moments: &[Moment], expected: &[ExpectedCause]) -> Option<Moment> {
     let last_wrong = moments.iter().rposition(|moment| !judge::exactly(expected, &moment.diagnosis));
-    let right = moments.get(last_wrong.map_or(0, |index| index + 1))?;
-    Duration::try_from(right.known_at.duration_since(started_at)).ok()
+    moments.get(last_wrong.map_or(0, |index| index + 1)).cloned()
 }
 
 /// Applies the diagnosed remedy, and judges whether it put things right.

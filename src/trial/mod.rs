@@ -140,6 +140,7 @@ impl Trial<'_> {
             provision_ms: millis(provision),
             break_ms: None,
             first_correct_ms: None,
+            lag_ms: None,
             left_ms: None,
             observe_ms: 0,
             remedy_ms: None,

@@ -1,6 +1,5 @@
 //! What every trial stands on: the namespace, the servers beside it, the collector, the live diagnosis and the engine.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -12,7 +11,8 @@ use super::watch::Watch;
 use super::{Ground, Trial};
 use crate::engine::{Ended, EngineError, Helm, Operation, Request};
 use crate::events::Event;
-use crate::evidence::{CollectError, Collector, Header, Recorder, health};
+use crate::evidence::{CollectError, Collector, Evidence, Header, Recorder, health};
+use crate::outcome::Variant;
 use crate::scenario::Pace;
 use crate::wait::{Seen, WaitError, until};
 
@@ -81,16 +81,25 @@ impl<'a> Stage<'a> {
             () = cancel.cancelled() => return Err(TrialError::Interrupted),
         };
         let (events, name, started) = (ground.events.clone(), trial.id.to_string(), Instant::now());
-        let known = AtomicBool::new(false);
+        let (mut known, mut waited_for) = (false, String::new());
+        let phase = match trial.id.variant {
+            Variant::Broken => "break",
+            Variant::Twin => "install",
+        };
         let watch = Watch::start(recorder.clone(), trial.detectors, move |evidence, diagnosis| {
-            if let Some(cause) = diagnosis.causes.first()
-                && !known.swap(true, Ordering::Relaxed)
+            let left = evidence.time_left().and_then(|left| left.try_into().ok());
+            if let Some(waiting_for) = engine_waits_for(evidence)
+                && waited_for != waiting_for
             {
+                waited_for.clone_from(&waiting_for);
+                events.send(Event::TrialPhase { trial: name.clone(), phase, waiting_for, left });
+            }
+            if let Some(cause) = diagnosis.causes.first()
+                && !known
+            {
+                known = true;
                 let cause = format!("{}: {}", cause.slug, cause.statement);
-                events.send(Event::CauseKnown {
-                    trial: name.clone(),
-                    cause,
-                    after: started.elapsed(), left: evidence.time_left().and_then(|left| left.try_into().ok()) });
+                events.send(Event::CauseKnown { trial: name.clone(), cause, after: started.elapsed(), left });
             }
         });
         let helm = Helm::new(&ground.helm, &ground.helm_version, &ground.kubeconfig, &ground.helm_home);
@@ -195,6 +204,13 @@ impl<'a> Stage<'a> {
             left,
         });
     }
+}
+
+/// The hook that the first run of the engine waits for now, for people.
+fn engine_waits_for(evidence: &Evidence) -> Option<String> {
+    let engine = evidence.engine().filter(|engine| engine.running() && evidence.engines.len() == 1)?;
+    let hook = evidence.release(&engine.start.release)?.hooks.iter().find(|hook| hook.phase == "Running")?;
+    Some(format!("{} {} ({} hook)", hook.kind, hook.name, hook.events.first().map_or("", String::as_str)))
 }
 
 /// Whole seconds as a whole number, so that a shell can count with them.

@@ -19,8 +19,9 @@ const TOGETHER: Duration = Duration::from_millis(30);
 pub struct Moment {
     /// When it was known here.
     pub known_at: Timestamp,
-    /// How many entries of the timeline it rests on.
-    pub entries: usize,
+    /// At the most so long after the entry of the timeline that made it knowable: the time since the oldest entry that had not been
+    /// looked at before.
+    pub lag: Duration,
     pub diagnosis: Diagnosis,
 }
 
@@ -41,14 +42,18 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Starts to look at what the recorder takes in. `on_change` is called with every change of the certain causes.
-    pub fn start(recorder: Recorder, detectors: &'static [&'static Detector], on_change: impl Fn(&Evidence, &Diagnosis) + Send + 'static) -> Self {
+    /// Starts to look at what the recorder takes in. `on_look` is called after every look.
+    pub fn start(
+        recorder: Recorder,
+        detectors: &'static [&'static Detector],
+        mut on_look: impl FnMut(&Evidence, &Diagnosis) + Send + 'static,
+    ) -> Self {
         let state = Arc::new(Mutex::new(State {
             evidence: Evidence::new(recorder.header()),
             entries: 0,
             moments: vec![Moment {
                 known_at: Timestamp::now(),
-                entries: 0,
+                lag: Duration::ZERO,
                 diagnosis: Diagnosis::default(),
             }],
             latest: Diagnosis::default(),
@@ -60,9 +65,8 @@ impl Watch {
                 recorder.news().await;
                 pause(TOGETHER, &never).await;
                 let mut state = lock(&shared);
-                if look(&recorder, detectors, &mut state) {
-                    on_change(&state.evidence, &state.latest);
-                }
+                look(&recorder, detectors, &mut state);
+                on_look(&state.evidence, &state.latest);
             }
         });
         Self { state, task }
@@ -90,23 +94,23 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Takes in what is new; whether the certain causes changed.
-fn look(recorder: &Recorder, detectors: &[&Detector], state: &mut State) -> bool {
-    for entry in recorder.since(state.entries) {
-        state.evidence.apply(&entry);
-        state.entries += 1;
+/// Takes in what is new, and says anew what can be said.
+fn look(recorder: &Recorder, detectors: &[&Detector], state: &mut State) {
+    let news = recorder.since(state.entries);
+    for entry in &news {
+        state.evidence.apply(entry);
     }
+    state.entries += news.len();
     state.evidence.header = recorder.header();
     state.latest = diagnose_with(&state.evidence, detectors);
-    let last = state.moments.last();
-    let changed = last.is_none_or(|last| last.diagnosis.identity() != state.latest.identity());
-    // What a cause rests on may grow while the cause stays: that is a moment of its own, and no news.
-    if last.is_none_or(|last| last.diagnosis.causes != state.latest.causes) {
+    // What a cause rests on may grow while the cause stays: that is a moment of its own.
+    if state.moments.last().is_none_or(|last| last.diagnosis.causes != state.latest.causes) {
+        let known_at = Timestamp::now();
+        let oldest = news.first().map_or(known_at, |entry| entry.at);
         state.moments.push(Moment {
-            known_at: Timestamp::now(),
-            entries: state.entries,
+            known_at,
+            lag: Duration::try_from(known_at.duration_since(oldest)).unwrap_or_default(),
             diagnosis: state.latest.clone(),
         });
     }
-    changed
 }
