@@ -37,7 +37,9 @@ pub async fn carry_out(stage: &Stage<'_>, outcome: &mut Outcome, cancel: &Cancel
     let diagnosis = observe(stage, &ended, outcome, cancel).await?;
     outcome.diagnosis = diagnosis.clone();
     let moment = first_correct(&stage.watch.moments(), &outcome.expected_causes);
-    let first_correct = moment.as_ref().and_then(|moment| Duration::try_from(moment.known_at.duration_since(started_at)).ok());
+    let first_correct = moment
+        .as_ref()
+        .and_then(|moment| Duration::try_from(moment.known_at.duration_since(started_at)).ok());
     outcome.lag_ms = moment.map(|moment| millis(moment.lag));
     outcome.first_correct_ms = first_correct.map(millis);
     outcome.left_ms = first_correct.and_then(|known| ended.elapsed.checked_sub(known)).map(millis);
