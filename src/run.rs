@@ -145,46 +145,58 @@ async fn release(options: &Options, failures: &mut Vec<String>) {
     }
 }
 
+/// There was no ground to run on. Nothing is left; the report says of every trial that it was not run.
+#[derive(Debug)]
+pub struct NoGround {
+    pub error: ProvisionError,
+    pub report: Box<Report>,
+}
+
 /// Runs every trial and reports on all of them, also when it is interrupted.
 ///
 /// # Errors
-/// When there is no ground to run on; nothing is left then.
-pub async fn run(options: &Options, events: &Events, cancel: &CancellationToken) -> Result<Report, ProvisionError> {
+/// [`NoGround`], with a report of its own.
+pub async fn run(options: &Options, events: &Events, cancel: &CancellationToken) -> Result<Report, NoGround> {
     let (started_at, started) = (Timestamp::now(), Instant::now());
-    let standing = match stand(options, events, cancel).await {
-        Ok(standing) => standing,
-        Err(error) => {
-            let mut failures = Vec::new();
-            release(options, &mut failures).await;
-            failures.into_iter().for_each(|failure| events.note(failure));
-            return Err(error);
-        }
-    };
     let trials = trials(options);
-    events.send(Event::RunStarted { trials: trials.len() });
-    let outcomes = carry_out(&trials, &standing, jobs(options), cancel).await;
-    let versions = Versions {
-        rekindle: env!("CARGO_PKG_VERSION").to_owned(),
-        kubernetes: standing.tools.kubernetes_version.clone(),
-        kind: standing.tools.kind_version.clone(),
-        engines: [("helm-4".to_owned(), standing.tools.helm_version.clone())].into(),
-    };
-    let created = u32::from(standing.cluster.fresh());
-    let cleanup_failures = standing.clear(options, events).await;
-    let run = Run {
-        versions,
+    let mut run = Run {
+        versions: Versions {
+            rekindle: env!("CARGO_PKG_VERSION").to_owned(),
+            ..Versions::default()
+        },
         profile: options.profile,
         started_at,
         wall: started.elapsed(),
-        clusters_created: created,
-        clusters_left: if options.keep {
-            0
-        } else {
-            created.min(u32::try_from(cleanup_failures.len()).unwrap_or(1))
-        },
-        interrupted: cancel.is_cancelled(),
-        cleanup_failures,
+        clusters_created: 0,
+        clusters_left: 0,
+        interrupted: false,
+        cleanup_failures: Vec::new(),
     };
+    let standing = match stand(options, events, cancel).await {
+        Ok(standing) => standing,
+        Err(error) => {
+            release(options, &mut run.cleanup_failures).await;
+            run.wall = started.elapsed();
+            run.interrupted = cancel.is_cancelled();
+            let outcomes = trials.iter().map(|trial| trial.not_run(error.to_string())).collect();
+            let report = Box::new(Report::new(run, outcomes));
+            return Err(NoGround { error, report });
+        }
+    };
+    events.send(Event::RunStarted { trials: trials.len() });
+    let outcomes = carry_out(&trials, &standing, jobs(options), cancel).await;
+    run.versions.kubernetes.clone_from(&standing.tools.kubernetes_version);
+    run.versions.kind.clone_from(&standing.tools.kind_version);
+    run.versions
+        .engines
+        .insert("helm-4".to_owned(), standing.tools.helm_version.clone());
+    run.clusters_created = u32::from(standing.cluster.fresh());
+    run.cleanup_failures = standing.clear(options, events).await;
+    if !options.keep {
+        run.clusters_left = run.clusters_created.min(u32::try_from(run.cleanup_failures.len()).unwrap_or(1));
+    }
+    run.wall = started.elapsed();
+    run.interrupted = cancel.is_cancelled();
     Ok(Report::new(run, outcomes))
 }
 

@@ -15,7 +15,7 @@ use crate::exit_code::{self, ExitCode};
 use crate::outcome::Profile;
 use crate::report::human::{Mode, Reporter};
 use crate::report::{Report, json, summary};
-use crate::run::{self, Options};
+use crate::run::{self, NoGround, Options};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -116,7 +116,14 @@ pub async fn run(args: RunArgs, context: &Context) -> Result<ExitCode, Failure> 
     let report = run::run(&options, &events, &context.interrupt.cancel).await;
     drop(events);
     reporter.finish().await;
-    let report = report?;
+    let report = match report {
+        Ok(report) => report,
+        Err(NoGround { error, report }) => {
+            // Whoever collects the reports learns that nothing was tried.
+            report.write(&args.report)?;
+            return Err(error.into());
+        }
+    };
 
     // The result is printed even where it cannot be written.
     let written = report.write(&args.report);

@@ -202,3 +202,32 @@ pub struct Outcome {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cleanup_failures: Vec<String>,
 }
+
+impl Outcome {
+    /// The outcome of a trial that was not tried, and why.
+    pub fn not_run(trial: TrialId, expected_causes: Vec<ExpectedCause>, sentence: String) -> Self {
+        Self {
+            trial,
+            engine_version: String::new(),
+            kubernetes_version: String::new(),
+            verdict: Verdict::NotRun,
+            sentence,
+            engine_command: String::new(),
+            engine_words: String::new(),
+            expected_causes,
+            diagnosis: Diagnosis::default(),
+            remedy: None,
+            provision_ms: 0,
+            break_ms: None,
+            first_correct_ms: None,
+            lag_ms: None,
+            left_ms: None,
+            observe_ms: 0,
+            remedy_ms: None,
+            window_ms: None,
+            overhead_ms: 0,
+            total_ms: 0,
+            cleanup_failures: Vec::new(),
+        }
+    }
+}

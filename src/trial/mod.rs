@@ -68,12 +68,12 @@ impl Trial<'_> {
         let namespace = match self.namespace(ground, cancel).await {
             Ok(namespace) => {
                 if let Err(error) = self.carry_out(ground, &namespace, &mut outcome, cancel).await {
-                    judge_error(&mut outcome, &error);
+                    judge_error(&mut outcome, &error, cancel);
                 }
                 Some(namespace)
             }
             Err(error) => {
-                judge_error(&mut outcome, &error);
+                judge_error(&mut outcome, &error, cancel);
                 None
             }
         };
@@ -122,39 +122,27 @@ impl Trial<'_> {
     }
 
     fn blank(&self, ground: &Ground, provision: Duration) -> Outcome {
-        Outcome {
-            trial: self.id.clone(),
-            engine_version: ground.helm_version.clone(),
-            kubernetes_version: ground.kubernetes_version.clone(),
-            verdict: Verdict::NotRun,
-            sentence: String::new(),
-            engine_command: String::new(),
-            engine_words: String::new(),
-            expected_causes: if self.id.variant == Variant::Broken {
-                self.scenario.causes.clone()
-            } else {
-                Vec::new()
-            },
-            diagnosis: crate::diagnosis::Diagnosis::default(),
-            remedy: None,
-            provision_ms: millis(provision),
-            break_ms: None,
-            first_correct_ms: None,
-            lag_ms: None,
-            left_ms: None,
-            observe_ms: 0,
-            remedy_ms: None,
-            window_ms: None,
-            overhead_ms: 0,
-            total_ms: 0,
-            cleanup_failures: Vec::new(),
-        }
+        let mut outcome = self.not_run(String::new());
+        outcome.engine_version.clone_from(&ground.helm_version);
+        outcome.kubernetes_version.clone_from(&ground.kubernetes_version);
+        outcome.provision_ms = millis(provision);
+        outcome
+    }
+
+    /// The outcome of a trial that was not tried, and why.
+    pub fn not_run(&self, sentence: String) -> Outcome {
+        let expected = match self.id.variant {
+            Variant::Broken => self.scenario.causes.clone(),
+            Variant::Twin => Vec::new(),
+        };
+        Outcome::not_run(self.id.clone(), expected, sentence)
     }
 }
 
-fn judge_error(outcome: &mut Outcome, error: &TrialError) {
+fn judge_error(outcome: &mut Outcome, error: &TrialError, cancel: &CancellationToken) {
+    // Whatever an interruption breaks is nobody's fault.
     (outcome.verdict, outcome.sentence) = match error {
-        TrialError::Interrupted => (Verdict::NotRun, "the run was interrupted before it had ended".to_owned()),
+        _ if cancel.is_cancelled() => (Verdict::NotRun, "the run was interrupted before it had ended".to_owned()),
         error => (Verdict::Infra, error.to_string()),
     };
 }
