@@ -45,6 +45,10 @@ pub async fn run(
         if !images.is_empty() {
             lines.push(format!("Removed the images {}.", images.join(", ")));
         }
+        let saved = cluster::saved_images(&toolchain.state);
+        if saved.exists() {
+            remove_folder(&saved)?;
+        }
         if toolchain.cache.exists() {
             remove_folder(&toolchain.cache)?;
             lines.push(format!("Removed the cache {}.", toolchain.cache.display()));
