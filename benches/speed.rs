@@ -35,7 +35,9 @@ fn main() -> ExitCode {
     if !std::env::args().any(|argument| argument == "--bench") {
         return ExitCode::SUCCESS;
     }
-    let measured = tokio::runtime::Runtime::new().map_err(Error::from).and_then(|runtime| runtime.block_on(measure()));
+    let measured = tokio::runtime::Runtime::new()
+        .map_err(Error::from)
+        .and_then(|runtime| runtime.block_on(measure()));
     match measured {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
@@ -48,7 +50,11 @@ fn main() -> ExitCode {
 
 /// One line of the answer, and whether it holds.
 fn line(what: &str, n: usize, measured: String, bound: &str, holds: bool) -> bool {
-    println!("{:<52} {measured:>22}   {bound:<18} n={n:<3} {}", what, if holds { "ok" } else { "MISSED" });
+    println!(
+        "{:<52} {measured:>22}   {bound:<18} n={n:<3} {}",
+        what,
+        if holds { "ok" } else { "MISSED" }
+    );
     holds
 }
 
@@ -61,7 +67,11 @@ async fn measure() -> Result<bool, Error> {
         jobs: None,
         keep: false,
         cluster: None,
-        toolchain: toolchain::Options { node_image: None, cache: dirs.cache, state: dirs.state },
+        toolchain: toolchain::Options {
+            node_image: None,
+            cache: dirs.cache,
+            state: dirs.state,
+        },
         detectors: DETECTORS,
     };
     let cancel = CancellationToken::new();
@@ -102,10 +112,15 @@ async fn kind(tools: &Toolchain, cancel: &CancellationToken) -> Result<Duration,
             .env("KIND_EXPERIMENTAL_DOCKER_NETWORK", "rekindle-bench-peer")
     };
     let started = Instant::now();
-    let created = command(&["create", "cluster", "--wait", "120s", "--image", &tools.node_image]).run(cancel).await;
+    let created = command(&["create", "cluster", "--wait", "120s", "--image", &tools.node_image])
+        .run(cancel)
+        .await;
     let elapsed = started.elapsed();
     command(&["delete", "cluster"]).run(cancel).await?;
-    Command::new("docker", DEADLINE).args(["network", "rm", "rekindle-bench-peer"]).run(cancel).await?;
+    Command::new("docker", DEADLINE)
+        .args(["network", "rm", "rekindle-bench-peer"])
+        .run(cancel)
+        .await?;
     created?;
     Ok(elapsed)
 }
@@ -113,7 +128,10 @@ async fn kind(tools: &Toolchain, cancel: &CancellationToken) -> Result<Duration,
 /// Trials until enough diagnoses have been timed; the processor time is taken while the first of them wait.
 async fn trials(options: &Options, cancel: &CancellationToken) -> Result<bool, Error> {
     let standing = run::stand(options, &Events::silent(), cancel).await?;
-    let chosen: Vec<_> = run::trials(options).into_iter().filter(|trial| trial.id.variant == Variant::Broken).collect();
+    let chosen: Vec<_> = run::trials(options)
+        .into_iter()
+        .filter(|trial| trial.id.variant == Variant::Broken)
+        .collect();
     let mut outcomes: Vec<Outcome> = Vec::new();
     while outcomes.iter().filter(|outcome| outcome.lag_ms.is_some()).count() < DIAGNOSES {
         let before = outcomes.len();
@@ -126,8 +144,14 @@ async fn trials(options: &Options, cancel: &CancellationToken) -> Result<bool, E
     let failed = outcomes.iter().filter(|outcome| !outcome.verdict.passed()).count();
 
     // Faithful durations: long enough to be watched while nothing happens but waiting.
-    let faithful = Options { profile: Profile::Faithful, ..options.clone() };
-    let waiting: Vec<_> = run::trials(&faithful).into_iter().filter(|trial| trial.id.scenario == trial.scenario.slug && trial.id.variant == Variant::Broken).collect();
+    let faithful = Options {
+        profile: Profile::Faithful,
+        ..options.clone()
+    };
+    let waiting: Vec<_> = run::trials(&faithful)
+        .into_iter()
+        .filter(|trial| trial.id.scenario == trial.scenario.slug && trial.id.variant == Variant::Broken)
+        .collect();
     let stop = CancellationToken::new();
     let watched = async {
         // Past the rollout, the hook waits and so does everybody else.
@@ -152,9 +176,21 @@ async fn trials(options: &Options, cancel: &CancellationToken) -> Result<bool, E
     let mut lags: Vec<f64> = outcomes.iter().filter_map(|outcome| outcome.lag_ms).map(seconds).collect();
     let worst = lags.iter().copied().fold(0.0, f64::max);
     let measured = format!("{:.0}ms, worst {:.0}ms", median(&mut lags) * 1e3, worst * 1e3);
-    holds &= line("from the earliest fact to the diagnosis", lags.len(), measured, "worst <= 250ms", worst <= 0.25);
+    holds &= line(
+        "from the earliest fact to the diagnosis",
+        lags.len(),
+        measured,
+        "worst <= 250ms",
+        worst <= 0.25,
+    );
     let share = used.as_secs_f64() / WAITING.as_secs_f64() * 100.0;
-    holds &= line("processor while waiting for 60s", 1, format!("{share:.2}% of a core"), "<= 1%", share <= 1.0);
+    holds &= line(
+        "processor while waiting for 60s",
+        1,
+        format!("{share:.2}% of a core"),
+        "<= 1%",
+        share <= 1.0,
+    );
     let peak = report::peak_memory() as f64 / 1e6;
     holds &= line("peak memory of the harness", 1, format!("{peak:.0} MB"), "<= 100 MB", peak <= 100.0);
     Ok(holds)

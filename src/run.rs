@@ -46,11 +46,24 @@ pub struct Options {
 pub fn trials(options: &Options) -> Vec<Trial<'_>> {
     let mut trials = Vec::new();
     for scenario in &options.scenarios {
-        for engine in scenario.engines.iter().filter(|engine| options.engines.is_empty() || options.engines.contains(engine)) {
+        for engine in scenario
+            .engines
+            .iter()
+            .filter(|engine| options.engines.is_empty() || options.engines.contains(engine))
+        {
             for variant in [Variant::Broken, Variant::Twin] {
                 if variant == Variant::Broken || scenario.twin_values.is_some() {
-                    let id = TrialId { scenario: scenario.id.clone(), engine: engine.clone(), variant, profile: options.profile };
-                    trials.push(Trial { id, scenario, detectors: options.detectors });
+                    let id = TrialId {
+                        scenario: scenario.id.clone(),
+                        engine: engine.clone(),
+                        variant,
+                        profile: options.profile,
+                    };
+                    trials.push(Trial {
+                        id,
+                        scenario,
+                        detectors: options.detectors,
+                    });
                 }
             }
         }
@@ -99,7 +112,12 @@ pub async fn stand(options: &Options, events: &Events, cancel: &CancellationToke
             (false, false) => Cleanup::Namespace,
         },
     };
-    Ok(Standing { cluster, tools, ground, provision: started.elapsed() })
+    Ok(Standing {
+        cluster,
+        tools,
+        ground,
+        provision: started.elapsed(),
+    })
 }
 
 impl Standing {
@@ -159,7 +177,11 @@ pub async fn run(options: &Options, events: &Events, cancel: &CancellationToken)
         started_at,
         wall: started.elapsed(),
         clusters_created: created,
-        clusters_left: if options.keep { 0 } else { created.min(u32::try_from(cleanup_failures.len()).unwrap_or(1)) },
+        clusters_left: if options.keep {
+            0
+        } else {
+            created.min(u32::try_from(cleanup_failures.len()).unwrap_or(1))
+        },
         interrupted: cancel.is_cancelled(),
         cleanup_failures,
     };
@@ -202,5 +224,6 @@ pub fn jobs(options: &Options) -> usize {
 fn available_memory() -> u64 {
     let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
-    line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok()).map_or(0, |kib| kib << 10)
+    line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok())
+        .map_or(0, |kib| kib << 10)
 }

@@ -9,14 +9,14 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use libtest_mimic::{Arguments, Failed, Trial as Test};
-use rekindle::cli::interrupt::Interrupt;
 use rekindle::cli::Dirs;
+use rekindle::cli::interrupt::Interrupt;
 use rekindle::diagnosis::detectors::DETECTORS;
 use rekindle::events::Events;
 use rekindle::outcome::{Outcome, Profile, Verdict};
+use rekindle::report::chain;
 use rekindle::report::human::{Mode, Reporter};
 use rekindle::report::text::Paint;
-use rekindle::report::chain;
 use rekindle::run::{self, Options, Standing};
 use rekindle::scenario;
 use rekindle::trial::Trial;
@@ -58,7 +58,11 @@ fn main() -> ExitCode {
     }));
     let conclusion = libtest_mimic::run(&arguments, tests);
     let clean = stage.clear(&options);
-    if conclusion.has_failed() || !clean { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    if conclusion.has_failed() || !clean {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    }
 }
 
 fn options(folder: &Path) -> Result<Options, String> {
@@ -70,7 +74,11 @@ fn options(folder: &Path) -> Result<Options, String> {
         jobs: None,
         keep: false,
         cluster: None,
-        toolchain: rekindle::toolchain::Options { node_image: None, cache: dirs.cache, state: dirs.state },
+        toolchain: rekindle::toolchain::Options {
+            node_image: None,
+            cache: dirs.cache,
+            state: dirs.state,
+        },
         detectors: DETECTORS,
     })
 }
@@ -82,7 +90,10 @@ fn judge(outcome: &Outcome, expected: Verdict) -> Result<(), Failed> {
     if outcome.verdict == expected {
         return Ok(());
     }
-    let mut words = format!("{} instead of {expected}: {}\n{}\n", outcome.verdict, outcome.sentence, outcome.engine_words);
+    let mut words = format!(
+        "{} instead of {expected}: {}\n{}\n",
+        outcome.verdict, outcome.sentence, outcome.engine_words
+    );
     words.push_str(&chain::diagnosis(&outcome.diagnosis, chain::Timing::default(), 100, Paint(false)));
     Err(words.into())
 }
@@ -112,8 +123,14 @@ impl Stage {
                 let (events, receiver) = Events::channel();
                 let reporter = Reporter::start(receiver, Mode::Plain, Paint(false));
                 let interrupt = Interrupt::listen().map_err(|error| error.to_string())?;
-                let standing = run::stand(options, &events, &interrupt.cancel).await.map_err(|error| error.to_string())?;
-                Ok(Arc::new(Shared { standing, interrupt, reporter }))
+                let standing = run::stand(options, &events, &interrupt.cancel)
+                    .await
+                    .map_err(|error| error.to_string())?;
+                Ok(Arc::new(Shared {
+                    standing,
+                    interrupt,
+                    reporter,
+                }))
             })
         });
         shared.clone().map_err(Failed::from)
@@ -122,7 +139,9 @@ impl Stage {
     fn carry_out(&self, options: &Options, trial: &Trial<'_>) -> Result<Outcome, Failed> {
         let shared = self.shared(options)?;
         let standing = &shared.standing;
-        Ok(self.runtime().block_on(trial.run(&standing.ground, standing.provision, &shared.interrupt.cancel)))
+        Ok(self
+            .runtime()
+            .block_on(trial.run(&standing.ground, standing.provision, &shared.interrupt.cancel)))
     }
 
     /// Removes the cluster; whether nothing is left.

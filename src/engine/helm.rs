@@ -87,6 +87,56 @@ impl Helm {
         Command::new("helm", Duration::ZERO).args(Self::arguments(request)).display()
     }
 
+    /// Helm with everything of its own, and nothing of the caller's.
+    fn command(&self, deadline: Duration) -> Command {
+        let mut command = Command::new(&self.binary, deadline).env("KUBECONFIG", &self.kubeconfig);
+        for name in FOREIGN {
+            command = command.env_remove(name);
+        }
+        for folder in ["CACHE", "CONFIG", "DATA"] {
+            command = command.env(format!("HELM_{folder}_HOME"), self.home.join(folder.to_lowercase()));
+        }
+        command
+            .env("HELM_PLUGINS", self.home.join("plugins"))
+            .arg("--kubeconfig")
+            .arg(&self.kubeconfig)
+    }
+
+    fn uninstall_arguments(request: &Request) -> [String; 7] {
+        let timeout = human(request.timeout);
+        [
+            "uninstall",
+            &request.release,
+            "--namespace",
+            &request.namespace,
+            "--wait",
+            "--timeout",
+            &timeout,
+        ]
+        .map(str::to_owned)
+    }
+
+    /// The removal of a request's release as a person would type it.
+    pub fn display_uninstall(request: &Request) -> String {
+        Command::new("helm", Duration::ZERO)
+            .args(Self::uninstall_arguments(request))
+            .display()
+    }
+
+    /// Removes the release of a request.
+    ///
+    /// # Errors
+    /// When Helm fails, too: there is nothing to be learnt from that here.
+    pub async fn uninstall(&self, request: &Request, cancel: &CancellationToken) -> Result<(), EngineError> {
+        let command = self.command(request.timeout * 2 + SLACK).args(Self::uninstall_arguments(request));
+        let failed = |source| EngineError::Command {
+            release: request.release.clone(),
+            source,
+        };
+        command.run(cancel).await.map_err(failed)?;
+        Ok(())
+    }
+
     /// Runs Helm to its end, and records what it was told, what it printed, and how it ended.
     ///
     /// # Errors
@@ -103,21 +153,10 @@ impl Helm {
             .map_err(values_error)?;
         overlay.write_all(request.overlay.to_string().as_bytes()).map_err(values_error)?;
 
-        let mut command = Command::new(&self.binary, request.timeout * WAITS + SLACK)
-            .args(Self::arguments(request))
-            .arg("--kubeconfig")
-            .arg(&self.kubeconfig)
-            .env("KUBECONFIG", &self.kubeconfig);
+        let mut command = self.command(request.timeout * WAITS + SLACK).args(Self::arguments(request));
         if request.overlay != Value::Null {
             command = command.arg("--values").arg(overlay.path());
         }
-        for name in FOREIGN {
-            command = command.env_remove(name);
-        }
-        for folder in ["CACHE", "CONFIG", "DATA"] {
-            command = command.env(format!("HELM_{folder}_HOME"), self.home.join(folder.to_lowercase()));
-        }
-        command = command.env("HELM_PLUGINS", self.home.join("plugins"));
 
         recorder.record(Fact::EngineStarted(EngineStart {
             engine: "helm-4".to_owned(),

@@ -379,9 +379,18 @@ impl Evidence {
     /// How much of its timeout the running engine still has for what it waits for now: the hook that runs, else the resources.
     pub fn time_left(&self) -> Option<SignedDuration> {
         let engine = self.engine().filter(|engine| engine.running())?;
-        let hooks = self.release(&engine.start.release).map(|record| record.hooks.as_slice()).unwrap_or_default();
-        let running = hooks.iter().filter(|hook| hook.completed_at.is_none()).filter_map(|hook| hook.started_at);
-        let since = running.filter(|started| *started >= engine.started_at).max().unwrap_or(engine.started_at);
+        let hooks = self
+            .release(&engine.start.release)
+            .map(|record| record.hooks.as_slice())
+            .unwrap_or_default();
+        let running = hooks
+            .iter()
+            .filter(|hook| hook.completed_at.is_none())
+            .filter_map(|hook| hook.started_at);
+        let since = running
+            .filter(|started| *started >= engine.started_at)
+            .max()
+            .unwrap_or(engine.started_at);
         Some(engine.start.timeout() - self.now.duration_since(since))
     }
 

@@ -9,7 +9,7 @@ use super::stage::{LOOK, Stage, TrialError};
 use super::{millis, watch::Moment};
 use crate::diagnosis::Diagnosis;
 use crate::engine::{Ended, Helm, Operation, Request};
-use crate::evidence::Fact;
+use crate::evidence::{Evidence, Fact};
 use crate::outcome::{ExpectedCause, Outcome, RemedyReport, Verdict, judge};
 use crate::remedy::Plan;
 use crate::wait::{Seen, WaitError, until};
@@ -37,7 +37,9 @@ pub async fn carry_out(stage: &Stage<'_>, outcome: &mut Outcome, cancel: &Cancel
     let diagnosis = observe(stage, &ended, outcome, cancel).await?;
     outcome.diagnosis = diagnosis.clone();
     let moment = first_correct(&stage.watch.moments(), &outcome.expected_causes);
-    let first_correct = moment.as_ref().and_then(|moment| Duration::try_from(moment.known_at.duration_since(started_at)).ok());
+    let first_correct = moment
+        .as_ref()
+        .and_then(|moment| Duration::try_from(moment.known_at.duration_since(started_at)).ok());
     outcome.lag_ms = moment.map(|moment| millis(moment.lag));
     outcome.first_correct_ms = first_correct.map(millis);
     outcome.left_ms = first_correct.and_then(|known| ended.elapsed.checked_sub(known)).map(millis);
@@ -104,21 +106,37 @@ async fn remedy(
     let Some(chosen) = remedies.into_iter().flatten().next().cloned() else {
         return Ok((Verdict::NotRemedied, "the diagnosis names no remedy".to_owned()));
     };
-    let request = Request {
-        operation: Operation::Upgrade,
-        values: Vec::new(),
-        overlay: serde_json::Value::Null,
-        set: plan.set.clone(),
-        timeout: plan.timeout.unwrap_or(broken.timeout),
-        ..broken.clone()
+    let timeout = plan.timeout.unwrap_or(broken.timeout);
+    let again = stage.watch.read(|evidence, _| upgrade_runs_hooks_again(evidence));
+    let request = if again {
+        Request {
+            operation: Operation::Upgrade,
+            values: Vec::new(),
+            overlay: serde_json::Value::Null,
+            set: plan.set.clone(),
+            timeout,
+            ..broken.clone()
+        }
+    } else {
+        Request {
+            set: plan.set.clone(),
+            timeout,
+            ..broken.clone()
+        }
     };
     let mut commands = plan.commands(&stage.namespace.name);
+    if !again {
+        commands.push(Helm::display_uninstall(&request));
+    }
     commands.push(Helm::display(&request));
 
     let started = Instant::now();
     stage.recorder.record(Fact::RemedyStarted { kind: chosen.kind.clone() });
     for (name, literals) in &plan.secrets {
         stage.namespace.create_secret(name, literals).await?;
+    }
+    if !again {
+        stage.helm.uninstall(&request, cancel).await?;
     }
     let ended = stage.engine(&request, "remedy", cancel).await?;
     let healthy = if ended.succeeded() {
@@ -150,5 +168,21 @@ async fn remedy(
             Verdict::Relapsed,
             format!("it was healthy after the remedy, and then was not: {reason}"),
         ),
+    })
+}
+
+/// Whether an upgrade runs the hooks again that the failed install ran: else it would report success for work that was never done, and
+/// the release has to be installed anew.
+fn upgrade_runs_hooks_again(evidence: &Evidence) -> bool {
+    let Some(engine) = evidence.engine() else { return true };
+    let hooks = evidence
+        .release(&engine.start.release)
+        .map(|record| record.hooks.as_slice())
+        .unwrap_or_default();
+    let ran = hooks.iter().filter(|hook| hook.started_at.is_some());
+    ran.into_iter().all(|hook| {
+        hook.events
+            .iter()
+            .any(|event| matches!(event.as_str(), "pre-upgrade" | "post-upgrade"))
     })
 }

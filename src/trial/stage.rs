@@ -92,14 +92,24 @@ impl<'a> Stage<'a> {
                 && waited_for != waiting_for
             {
                 waited_for.clone_from(&waiting_for);
-                events.send(Event::TrialPhase { trial: name.clone(), phase, waiting_for, left });
+                events.send(Event::TrialPhase {
+                    trial: name.clone(),
+                    phase,
+                    waiting_for,
+                    left,
+                });
             }
             if let Some(cause) = diagnosis.causes.first()
                 && !known
             {
                 known = true;
                 let cause = format!("{}: {}", cause.slug, cause.statement);
-                events.send(Event::CauseKnown { trial: name.clone(), cause, after: started.elapsed(), left });
+                events.send(Event::CauseKnown {
+                    trial: name.clone(),
+                    cause,
+                    after: started.elapsed(),
+                    left,
+                });
             }
         });
         let helm = Helm::new(&ground.helm, &ground.helm_version, &ground.kubeconfig, &ground.helm_home);
@@ -158,7 +168,13 @@ impl<'a> Stage<'a> {
     pub async fn becomes_healthy(&self, cancel: &CancellationToken) -> Result<Result<(), String>, TrialError> {
         let look = || {
             let unhealthy = self.watch.read(|evidence, _| health::unhealthy(evidence));
-            async move { if unhealthy.is_empty() { Seen::Done(()) } else { Seen::NotYet(unhealthy.join(", ")) } }
+            async move {
+                if unhealthy.is_empty() {
+                    Seen::Done(())
+                } else {
+                    Seen::NotYet(unhealthy.join(", "))
+                }
+            }
         };
         match until("a healthy release", self.pace.timeout, LOOK, cancel, look).await {
             Ok(()) => Ok(Ok(())),
@@ -184,7 +200,13 @@ impl<'a> Stage<'a> {
                 trouble.extend(diagnosis.causes.iter().map(|cause| format!("{}: {}", cause.slug, cause.statement)));
                 trouble
             });
-            async move { if trouble.is_empty() { Seen::NotYet("all is well".to_owned()) } else { Seen::Done(trouble.join("; ")) } }
+            async move {
+                if trouble.is_empty() {
+                    Seen::NotYet("all is well".to_owned())
+                } else {
+                    Seen::Done(trouble.join("; "))
+                }
+            }
         };
         // The good end is that the deadline passes without trouble.
         match until("trouble", self.pace.window, LOOK, cancel, look).await {
@@ -209,8 +231,17 @@ impl<'a> Stage<'a> {
 /// The hook that the first run of the engine waits for now, for people.
 fn engine_waits_for(evidence: &Evidence) -> Option<String> {
     let engine = evidence.engine().filter(|engine| engine.running() && evidence.engines.len() == 1)?;
-    let hook = evidence.release(&engine.start.release)?.hooks.iter().find(|hook| hook.phase == "Running")?;
-    Some(format!("{} {} ({} hook)", hook.kind, hook.name, hook.events.first().map_or("", String::as_str)))
+    let hook = evidence
+        .release(&engine.start.release)?
+        .hooks
+        .iter()
+        .find(|hook| hook.phase == "Running")?;
+    Some(format!(
+        "{} {} ({} hook)",
+        hook.kind,
+        hook.name,
+        hook.events.first().map_or("", String::as_str)
+    ))
 }
 
 /// Whole seconds as a whole number, so that a shell can count with them.

@@ -32,7 +32,11 @@ pub const ALL: &[Mutant] = &[
     Mutant {
         name: "another_cause_is_expected",
         variant: Variant::Broken,
-        edits: &[("scenario.yaml", "slug: hook-target-unreachable\n        subject", "slug: secret-missing\n        subject")],
+        edits: &[(
+            "scenario.yaml",
+            "slug: hook-target-unreachable\n        subject",
+            "slug: secret-missing\n        subject",
+        )],
         without: None,
         verdict: Verdict::Misdiagnosed,
     },
@@ -46,7 +50,11 @@ pub const ALL: &[Mutant] = &[
     Mutant {
         name: "the_remedy_does_not_help",
         variant: Variant::Broken,
-        edits: &[("scenario.yaml", "set: {keycloakConfig.url: \"{url}\"}", "set: {keycloakConfig.url: \"{url}/elsewhere\"}")],
+        edits: &[(
+            "scenario.yaml",
+            "set: {keycloakConfig.url: \"{url}\"}",
+            "set: {keycloakConfig.url: \"{url}/elsewhere\"}",
+        )],
         without: None,
         verdict: Verdict::NotRemedied,
     },
@@ -62,7 +70,11 @@ pub const ALL: &[Mutant] = &[
         variant: Variant::Broken,
         edits: &[
             ("scenario.yaml", "window: 5s", "window: 30s"),
-            ("scenario.yaml", "set: {keycloakConfig.url: \"{url}\"}", "set: {keycloakConfig.url: \"{url}\", openhands.dies: \"yes\"}"),
+            (
+                "scenario.yaml",
+                "set: {keycloakConfig.url: \"{url}\"}",
+                "set: {keycloakConfig.url: \"{url}\", openhands.dies: \"yes\"}",
+            ),
             (
                 "chart/templates/openhands.yaml",
                 "          readinessProbe:",
@@ -84,7 +96,11 @@ pub const ALL: &[Mutant] = &[
     Mutant {
         name: "the_chart_breaks_otherwise",
         variant: Variant::Broken,
-        edits: &[("chart/templates/keycloak-config.yaml", "apiVersion: batch/v1", "apiVersion: batch/v0")],
+        edits: &[(
+            "chart/templates/keycloak-config.yaml",
+            "apiVersion: batch/v1",
+            "apiVersion: batch/v0",
+        )],
         without: None,
         verdict: Verdict::WrongFailure,
     },
@@ -115,14 +131,22 @@ impl Mutant {
 
     /// The trial of it.
     pub fn trial<'a>(&self, scenario: &'a Scenario) -> Trial<'a> {
-        let kept: Vec<&'static Detector> = DETECTORS.iter().copied().filter(|detector| Some(detector.slug) != self.without).collect();
+        let kept: Vec<&'static Detector> = DETECTORS
+            .iter()
+            .copied()
+            .filter(|detector| Some(detector.slug) != self.without)
+            .collect();
         let id = TrialId {
             scenario: scenario.id.clone(),
             engine: scenario.engines[0].clone(),
             variant: self.variant,
             profile: Profile::Fast,
         };
-        Trial { id, scenario, detectors: Box::leak(kept.into_boxed_slice()) }
+        Trial {
+            id,
+            scenario,
+            detectors: Box::leak(kept.into_boxed_slice()),
+        }
     }
 }
 
@@ -131,7 +155,11 @@ fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
     for entry in std::fs::read_dir(from)? {
         let entry = entry?;
         let target = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() { copy(&entry.path(), &target)? } else { std::fs::copy(entry.path(), target).map(|_| ())? }
+        if entry.file_type()?.is_dir() {
+            copy(&entry.path(), &target)?
+        } else {
+            std::fs::copy(entry.path(), target).map(|_| ())?
+        }
     }
     Ok(())
 }
