@@ -107,7 +107,7 @@ pub fn judge(readings: &Readings) -> Vec<Check> {
         "disk for the cache",
         &readings.cache_disk,
         readings.cold,
-        "rekindle clean --cache",
+        "rekindle clean --all",
     ));
     checks.extend(inodes(readings));
     checks.extend(memory(readings));
