@@ -16,7 +16,7 @@ use crate::toolchain;
 pub struct Args {
     /// Also remove everything that was built: the cache folder and rekindle's images.
     #[arg(long)]
-    pub cache: bool,
+    pub all: bool,
 }
 
 /// Runs the command; the answer is what to print.
@@ -40,10 +40,14 @@ pub async fn run(
         remove_folder(&build)?;
         lines.push(format!("Removed the unfinished build {}.", build.display()));
     }
-    if args.cache {
+    if args.all {
         let images = remove_images(cancel).await?;
         if !images.is_empty() {
             lines.push(format!("Removed the images {}.", images.join(", ")));
+        }
+        let saved = cluster::saved_images(&toolchain.state);
+        if saved.exists() {
+            remove_folder(&saved)?;
         }
         if toolchain.cache.exists() {
             remove_folder(&toolchain.cache)?;
@@ -74,7 +78,14 @@ fn unfinished(cache: &Path) -> Vec<PathBuf> {
 /// Images under names that only rekindle gives. Where Docker is not there, its images are not either.
 async fn remove_images(cancel: &CancellationToken) -> Result<Vec<String>, ClusterError> {
     let deadline = Duration::from_secs(120);
-    let list = ["image", "ls", "--filter", "reference=rekindle.local/*", "--format", "{{.Repository}}:{{.Tag}}"];
+    let list = [
+        "image",
+        "ls",
+        "--filter",
+        "reference=rekindle.local/*",
+        "--format",
+        "{{.Repository}}:{{.Tag}}",
+    ];
     let Ok(listed) = Command::new("docker", deadline).args(list).run(cancel).await else {
         return Ok(Vec::new());
     };

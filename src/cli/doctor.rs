@@ -4,8 +4,8 @@ use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use crate::cluster::{self, preflight};
 use crate::cluster::preflight::{Check, Verdict};
+use crate::cluster::{self, preflight};
 use crate::toolchain::{self, Survey};
 
 /// Check whether this machine can make clusters, and say what to do where it cannot.
@@ -80,11 +80,7 @@ fn json(well: bool, checks: &[Check], survey: &[Survey]) -> String {
             detail,
         })
         .collect();
-    let report = Report {
-        well,
-        checks,
-        toolchain,
-    };
+    let report = Report { well, checks, toolchain };
     serde_json::to_string_pretty(&report).unwrap_or_default()
 }
 
@@ -152,7 +148,10 @@ mod tests {
     #[test]
     fn the_table_ends_with_what_to_do() {
         let text = table(&checks(), &[]);
-        assert!(text.contains("FAIL") && text.ends_with("memory is 1.0 GiB available; 3.0 GiB is needed: end other programs."), "{text}");
+        assert!(
+            text.contains("FAIL") && text.ends_with("memory is 1.0 GiB available; 3.0 GiB is needed: end other programs."),
+            "{text}"
+        );
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What kind, CoreDNS and the cluster are told: pure text, decided before anything runs.
 
+use std::path::Path;
+
 /// The label that marks everything Docker keeps for a run.
 pub const RUN_LABEL: &str = "dev.rekindle.run";
 /// The label that every node of ours carries in Kubernetes.
@@ -39,9 +41,13 @@ pub fn name_fault(name: &str) -> Option<&'static str> {
 /// writes for the Kubernetes at hand, and keeps the arguments that it sets itself. One control plane with nothing to lose needs no leader
 /// election, which also costs controllers 11 s after a pause, and no fsync in etcd. The controller manager asks for an account per controller
 /// at its start: with its usual 20 requests a second that alone takes five seconds, in which no pod is created.
-pub fn kind_config(cluster: &str, run_id: &str, api_port: u16) -> String {
+///
+/// `images` is a folder of this machine that the node sees under `mounted`.
+pub fn kind_config(cluster: &str, run_id: &str, api_port: u16, images: &Path, mounted: &str) -> String {
     // -1 lets Docker choose. kind's own choice of 0 looks for a free port first and uses it later, when it may be taken.
     let port = if api_port == 0 { "-1".to_owned() } else { api_port.to_string() };
+    // JSON's quotes are YAML's, too.
+    let images = serde_json::Value::from(images.to_string_lossy());
     format!(
         r#"kind: Cluster
 apiVersion: kind.x-k8s.io/v1alpha4
@@ -71,6 +77,10 @@ nodes:
 - role: control-plane
   labels:
     {NODE_LABEL}: "{run_id}"
+  extraMounts:
+  - hostPath: {images}
+    containerPath: {mounted}
+    readOnly: true
 "#
     )
 }
@@ -131,11 +141,16 @@ mod tests {
 
     #[test]
     fn the_patches_hold_for_every_kubernetes_version() {
-        let config = kind_config("x", "aa11", 0);
-        assert!(!config.contains("kubeadm.k8s.io"), "a patch with a version applies to that version only");
+        let kind_config = |port| kind_config("x", "aa11", port, Path::new("/a \"b\""), "/images");
+        let config = kind_config(0);
+        assert!(config.contains(r#"hostPath: "/a \"b\"""#), "{config}");
+        assert!(
+            !config.contains("kubeadm.k8s.io"),
+            "a patch with a version applies to that version only"
+        );
         assert!(!config.contains("name: leader-elect"), "a list of arguments is refused before 1.36");
         assert!(config.contains("apiServerPort: -1"));
-        assert!(kind_config("x", "aa11", 6443).contains("apiServerPort: 6443"));
+        assert!(kind_config(6443).contains("apiServerPort: 6443"));
         assert!(config.contains("rekindle.dev/run-id: \"aa11\""));
     }
 

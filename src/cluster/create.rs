@@ -9,6 +9,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::ClusterError;
+use super::archive::{self, Archive};
 use super::config::{self, OWNER};
 use super::journal::{Entry, Journal};
 use super::owner::Access;
@@ -26,6 +27,8 @@ const LOAD: Duration = Duration::from_secs(180);
 const LOOK: Duration = Duration::from_millis(100);
 /// The service account that every pod without one of its own runs as.
 const DEFAULT_ACCOUNT: &str = "default";
+/// What the script in the node answers instead of loading.
+const NOT_MOUNTED: &str = "not-mounted";
 
 /// kind outlives a caller that is killed. Where the machine has the two commands, the kernel ends kind with its caller, and a lock that
 /// kind's own children inherit says when the last of them is gone.
@@ -39,6 +42,7 @@ exec \"$@\"";
 pub struct Plan<'a> {
     pub kind: &'a Path,
     pub images: &'a [String],
+    pub archive: &'a Archive,
     pub entry: &'a Entry,
     pub journal: &'a Journal,
     pub api_port: u16,
@@ -99,6 +103,7 @@ impl Plan<'_> {
     async fn kind(&self, name: &str, events: &Events, cancel: &CancellationToken) -> Result<(), ClusterError> {
         let entry = self.entry;
         let (step, events) = (name.to_owned(), events.clone());
+        let config = config::kind_config(&entry.cluster, &entry.run_id, self.api_port, &self.archive.dir, archive::MOUNTED);
         let mut command = Command::new("sh", CREATE)
             .args(["-c", MAKER, "sh"])
             .arg(self.journal.maker_lock(&entry.run_id))
@@ -111,7 +116,7 @@ impl Plan<'_> {
             .env("KIND_EXPERIMENTAL_PROVIDER", "docker")
             .env_remove("KUBECONFIG")
             .env_remove("KIND_CLUSTER_NAME")
-            .stdin_bytes(config::kind_config(&entry.cluster, &entry.run_id, self.api_port))
+            .stdin_bytes(config)
             .on_line(move |_, line| {
                 let line = line.trim_matches(|c: char| !c.is_ascii_alphanumeric());
                 if !line.is_empty() {
@@ -142,11 +147,24 @@ impl Plan<'_> {
             return Ok(());
         }
         self.node_runs(cancel).await?;
-        let ready = "until ctr --namespace=k8s.io version >/dev/null 2>&1; do sleep 0.1; done";
-        exec(self.node(), ready, CREATE, cancel)
-            .await
-            .map_err(|source| self.failed("wait for the node's containerd", source))?;
-        load(self.images, self.node(), cancel).await
+        // Where the engine does not see this machine's files, such as in a virtual machine, the mounted folder is empty.
+        let script = format!(
+            "until ctr --namespace=k8s.io version >/dev/null 2>&1; do sleep 0.1; done
+             [ -s {0}/{1} ] || {{ echo {NOT_MOUNTED}; exit 0; }}
+             ctr --namespace=k8s.io images import {0}/{1}",
+            archive::MOUNTED,
+            self.archive.file
+        );
+        match exec(self.node(), &script, CREATE, cancel).await {
+            Ok(output) if output.text() == NOT_MOUNTED => load(self.images, self.node(), cancel).await,
+            Ok(_) => Ok(()),
+            Err(CommandError::Interrupted { .. }) => Err(ClusterError::Interrupted { what: "loading images" }),
+            Err(source) => Err(ClusterError::Load {
+                image: self.images.join(" "),
+                node: self.node().to_owned(),
+                source: reworded(source),
+            }),
+        }
     }
 
     /// Gives the cluster its DNS configuration and its owner's mark as soon as its API answers, and closes the node's way out.
@@ -165,8 +183,12 @@ impl Plan<'_> {
         let access = owner::open_inner(&entry.cluster, inside, &inner.text(), &server).await?;
 
         let patience = |what: &'static str| Patience { what, deadline: CREATE };
-        patience("the API server").until_done(cancel, || dns::configure(&access.client)).await?;
-        patience("the owner's mark").until_done(cancel, || plant(&access.client, entry)).await?;
+        patience("the API server")
+            .until_done(cancel, || dns::configure(&access.client))
+            .await?;
+        patience("the owner's mark")
+            .until_done(cancel, || plant(&access.client, entry))
+            .await?;
         exec(self.node(), &config::seal_script(), LOAD, cancel)
             .await
             .map_err(|source| ClusterError::Seal {
@@ -309,7 +331,12 @@ async fn missing(client: &kube::Client) -> Result<Option<String>, kube::Error> {
 ///
 /// # Errors
 /// See [`CommandError`].
-pub async fn exec(node: &str, script: &str, deadline: Duration, cancel: &CancellationToken) -> Result<crate::command::Output, CommandError> {
+pub async fn exec(
+    node: &str,
+    script: &str,
+    deadline: Duration,
+    cancel: &CancellationToken,
+) -> Result<crate::command::Output, CommandError> {
     let command = Command::new("docker", deadline).args(["exec", node, "sh", "-c", script]);
     command.run(cancel).await
 }
@@ -351,7 +378,8 @@ async fn last_words(node: &str) -> String {
     // Asked on the way to an error, possibly after an interrupt: it has its own, short deadline.
     let cancel = CancellationToken::new();
     let patience = Duration::from_secs(10);
-    let kubelet = "journalctl --unit kubelet --no-pager --output cat --lines 400 | grep -E '^(E[0-9]{4} |F[0-9]{4} |Error|.*rror:)' | tail -n 3";
+    let kubelet =
+        "journalctl --unit kubelet --no-pager --output cat --lines 400 | grep -E '^(E[0-9]{4} |F[0-9]{4} |Error|.*rror:)' | tail -n 3";
     if let Ok(output) = exec(node, kubelet, patience, &cancel).await
         && !output.text().is_empty()
     {

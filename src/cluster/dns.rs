@@ -57,7 +57,10 @@ pub async fn slim(client: &kube::Client, node: &str) -> Result<Option<()>, kube:
             ],
         }] } },
     } });
-    match deployments.patch("coredns", &PatchParams::default(), &Patch::Strategic(patch)).await {
+    match deployments
+        .patch("coredns", &PatchParams::default(), &Patch::Strategic(patch))
+        .await
+    {
         Ok(_) => Ok(Some(())),
         Err(kube::Error::Api(status)) if status.is_not_found() => Ok(None),
         Err(error) => Err(error),

@@ -148,10 +148,7 @@ pub fn docker<S: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = S>) -> C
 }
 
 async fn ask(what: &'static str, args: &[&str], cancel: &CancellationToken) -> Result<Output, ClusterError> {
-    docker(args)
-        .run(cancel)
-        .await
-        .map_err(|source| ClusterError::docker(what, source))
+    docker(args).run(cancel).await.map_err(|source| ClusterError::docker(what, source))
 }
 
 /// Looks at objects by id or name. What vanished since it was listed is left out: `inspect` then fails, but prints the rest.
@@ -217,7 +214,12 @@ pub fn named(name: &str) -> String {
 /// When Docker does not answer.
 pub async fn network(name: &str, cancel: &CancellationToken) -> Result<Option<Network>, ClusterError> {
     const WHAT: &str = "look at a network";
-    let ids = listed(WHAT, &["network", "ls", "--quiet", "--no-trunc", "--filter", &format!("name={name}")], cancel).await?;
+    let ids = listed(
+        WHAT,
+        &["network", "ls", "--quiet", "--no-trunc", "--filter", &format!("name={name}")],
+        cancel,
+    )
+    .await?;
     let raw: Vec<RawNetwork> = inspect("network", WHAT, &ids, cancel).await?;
     Ok(raw.into_iter().find(|network| network.name == name).map(|raw| Network {
         name: raw.name,
@@ -236,8 +238,23 @@ pub async fn network(name: &str, cancel: &CancellationToken) -> Result<Option<Ne
 pub async fn name_taken(name: &str, image: &str, run_id: &str, cancel: &CancellationToken) -> Result<Option<String>, ClusterError> {
     const WHAT: &str = "try out a container's name";
     let label = format!("{RUN_LABEL}={run_id}");
-    let args = ["container", "create", "--pull", "never", "--network", "none", "--label", label.as_str(), "--name", name, image];
-    let tried = docker(args).run_any_status(cancel).await.map_err(|source| ClusterError::docker(WHAT, source))?;
+    let args = [
+        "container",
+        "create",
+        "--pull",
+        "never",
+        "--network",
+        "none",
+        "--label",
+        label.as_str(),
+        "--name",
+        name,
+        image,
+    ];
+    let tried = docker(args)
+        .run_any_status(cancel)
+        .await
+        .map_err(|source| ClusterError::docker(WHAT, source))?;
     if tried.status.success() {
         ask(WHAT, &["container", "rm", "--force", "--volumes", tried.text().as_str()], cancel).await?;
         return Ok(None);
@@ -256,8 +273,22 @@ pub async fn create_network(name: &str, run_id: &str, maker: &std::path::Path) -
     let cancel = CancellationToken::new();
     let label = format!("{RUN_LABEL}={run_id}");
     let masquerade = "com.docker.network.bridge.enable_ip_masquerade=true";
-    let args = ["network", "create", "--driver", "bridge", "--opt", masquerade, "--label", label.as_str(), name];
-    let command = Command::new("sh", ASK).args(["-c", HOLDING, "sh"]).arg(maker).arg("docker").args(args);
+    let args = [
+        "network",
+        "create",
+        "--driver",
+        "bridge",
+        "--opt",
+        masquerade,
+        "--label",
+        label.as_str(),
+        name,
+    ];
+    let command = Command::new("sh", ASK)
+        .args(["-c", HOLDING, "sh"])
+        .arg(maker)
+        .arg("docker")
+        .args(args);
     match command.run(&cancel).await {
         Ok(_) => Ok(()),
         Err(crate::command::CommandError::Failed { last, .. }) if last.contains("fully subnetted") || last.contains("address pool") => {
@@ -275,10 +306,7 @@ pub async fn volumes(names: &[String], run_id: &str, cancel: &CancellationToken)
     const WHAT: &str = "list its volumes";
     let label = format!("label={RUN_LABEL}={run_id}");
     let labelled = ["volume", "ls", "--quiet", "--filter", label.as_str()];
-    let (all, labelled) = tokio::try_join!(
-        listed(WHAT, &["volume", "ls", "--quiet"], cancel),
-        listed(WHAT, &labelled, cancel)
-    )?;
+    let (all, labelled) = tokio::try_join!(listed(WHAT, &["volume", "ls", "--quiet"], cancel), listed(WHAT, &labelled, cancel))?;
     Ok(all
         .into_iter()
         .filter(|volume| names.contains(volume) || labelled.contains(volume))

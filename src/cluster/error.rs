@@ -18,7 +18,9 @@ pub enum ClusterError {
     Foreign { name: String, container: String },
     #[error("the cluster {name} (run {run_id}) is in use by another rekindle process: wait for that process or end it, then try again")]
     InUse { name: String, run_id: String },
-    #[error("another rekindle process has been creating a cluster for too long ({source}): wait for that process or end it, then try again")]
+    #[error(
+        "another rekindle process has been creating a cluster for too long ({source}): wait for that process or end it, then try again"
+    )]
     CreationBusy { source: WaitError },
     #[error(
         "the cluster {name} could not be proven to be the one of run {run_id} ({why}), so nothing in it was touched: \
@@ -37,6 +39,8 @@ pub enum ClusterError {
     NotReady { name: String, source: WaitError, node: String },
     #[error("the image {image} could not be loaded into the node {node} ({source}): see `docker image inspect {image}`")]
     Load { image: String, node: String, source: CommandError },
+    #[error("the images {image} could not be saved by Docker ({source}): see `docker image inspect {image}`")]
+    Save { image: String, source: CommandError },
     #[error("the way out of the node {node} could not be closed ({source}): remove the cluster with `rekindle down` and create it again")]
     Seal { node: String, source: CommandError },
     #[error("the API server of the cluster {name} did not take {what}: {source}")]
@@ -56,7 +60,10 @@ pub enum ClusterError {
     #[error("removing the run {run_id} left something behind ({source}): free it, then run `rekindle clean`")]
     LeftBehind { run_id: String, source: WaitError },
     #[error("{first}; and undoing it failed as well: {second}")]
-    Twice { first: Box<ClusterError>, second: Box<ClusterError> },
+    Twice {
+        first: Box<ClusterError>,
+        second: Box<ClusterError>,
+    },
     #[error("this machine cannot make a cluster: {check} is {found}, and {limit} is needed: {cure}")]
     Preflight {
         check: &'static str,

@@ -209,7 +209,12 @@ impl Journal {
         let write = || -> std::io::Result<()> {
             let mut text = serde_json::to_vec_pretty(entry)?;
             text.push(b'\n');
-            let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+            let mut file = OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o600)
+                .open(&temporary)?;
             file.write_all(&text)?;
             file.sync_all()?;
             std::fs::rename(&temporary, &path)?;
@@ -393,13 +398,19 @@ mod tests {
         };
         let watch = tokio_util::sync::CancellationToken::new();
         for wanted in [true, false] {
-            until("the other process", Duration::from_secs(20), Duration::from_millis(20), &watch, async || {
-                if journal.being_made("aa11").unwrap() == wanted {
-                    Seen::Done(())
-                } else {
-                    Seen::NotYet(format!("not {wanted}"))
-                }
-            })
+            until(
+                "the other process",
+                Duration::from_secs(20),
+                Duration::from_millis(20),
+                &watch,
+                async || {
+                    if journal.being_made("aa11").unwrap() == wanted {
+                        Seen::Done(())
+                    } else {
+                        Seen::NotYet(format!("not {wanted}"))
+                    }
+                },
+            )
             .await
             .unwrap();
             cancel.cancel();

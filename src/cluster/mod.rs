@@ -1,5 +1,6 @@
 //! Clusters: made by kind, written down before they are made, proven to be ours before they are touched, and removed without a trace.
 
+mod archive;
 mod config;
 mod create;
 mod dns;
@@ -69,7 +70,10 @@ pub struct Cluster {
 
 impl std::fmt::Debug for Cluster {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Cluster").field("name", &self.name).field("run_id", &self.run_id).finish_non_exhaustive()
+        f.debug_struct("Cluster")
+            .field("name", &self.name)
+            .field("run_id", &self.run_id)
+            .finish_non_exhaustive()
     }
 }
 
@@ -153,7 +157,9 @@ impl Cluster {
         cancel: &CancellationToken,
     ) -> Result<(Entry, owner::Access), ClusterError> {
         let images = images(toolchain);
+        let archive = archive::Archive::of(&images, &options.state, cancel).await?;
         let plan = create::Plan {
+            archive: &archive,
             kind: &toolchain.kind,
             images: &images,
             entry: &entry,
@@ -374,10 +380,19 @@ pub async fn reap(state: &Path, events: &Events, cancel: &CancellationToken) -> 
 /// # Errors
 /// When it cannot be started.
 pub async fn wake_docker(options: &toolchain::Options, events: &Events, cancel: &CancellationToken) -> Result<(), ToolchainError> {
-    if docker::docker(["version", "--format", "{{.Server.Version}}"]).run(cancel).await.is_ok() {
+    if docker::docker(["version", "--format", "{{.Server.Version}}"])
+        .run(cancel)
+        .await
+        .is_ok()
+    {
         return Ok(());
     }
     toolchain::prepare(options, events, cancel).await.map(drop)
+}
+
+/// The images that were saved for new nodes; nothing to keep once nothing else is.
+pub fn saved_images(state: &Path) -> PathBuf {
+    archive::folder(state)
 }
 
 async fn reap_one(journal: &Journal, entry: &Entry, events: &Events) -> Result<Option<Removed>, ClusterError> {

@@ -97,8 +97,18 @@ pub fn require(checks: &[Check]) -> Result<(), ClusterError> {
 /// All checks for these numbers, in the order in which they would stop a creation.
 pub fn judge(readings: &Readings) -> Vec<Check> {
     let mut checks = vec![engine(readings)];
-    checks.extend(space("disk for Docker", &readings.docker_disk, readings.cold, "docker system prune"));
-    checks.extend(space("disk for the cache", &readings.cache_disk, readings.cold, "rekindle clean --cache"));
+    checks.extend(space(
+        "disk for Docker",
+        &readings.docker_disk,
+        readings.cold,
+        "docker system prune",
+    ));
+    checks.extend(space(
+        "disk for the cache",
+        &readings.cache_disk,
+        readings.cold,
+        "rekindle clean --all",
+    ));
     checks.extend(inodes(readings));
     checks.extend(memory(readings));
     checks.extend(inotify(readings));
@@ -116,7 +126,11 @@ fn engine(readings: &Readings) -> Check {
     match &readings.docker {
         Ok(docker) => {
             let old = version(&docker.server_version) < (20, 10);
-            let verdict = if old || docker.os_type != "linux" { Verdict::Fail } else { Verdict::Ok };
+            let verdict = if old || docker.os_type != "linux" {
+                Verdict::Fail
+            } else {
+                Verdict::Ok
+            };
             let found = format!("{}, {}", docker.server_version, docker.os_type);
             Check::new(NAME, verdict, found, wanted, "install a newer engine: `apt-get install docker.io`")
         }
@@ -156,7 +170,13 @@ fn inodes(readings: &Readings) -> Option<Check> {
     let inodes = disk.free_inodes.filter(|_| disk.total_inodes > 0)?;
     let verdict = if inodes < INODES { Verdict::Fail } else { Verdict::Ok };
     let found = format!("{inodes} free in {}", disk.path.display());
-    Some(Check::new("inodes", verdict, found, INODES.to_string(), "free some with `docker system prune --volumes`"))
+    Some(Check::new(
+        "inodes",
+        verdict,
+        found,
+        INODES.to_string(),
+        "free some with `docker system prune --volumes`",
+    ))
 }
 
 fn memory(readings: &Readings) -> Option<Check> {
@@ -178,8 +198,20 @@ fn inotify(readings: &Readings) -> Vec<Check> {
         let cure = format!("`sysctl -w fs.inotify.{key}={good}`, and the same in /etc/sysctl.d to keep it");
         Some(Check::new(name, verdict, found.to_string(), needed.to_string(), cure))
     };
-    let instances = judged("inotify instances", readings.inotify_instances, INSTANCES_NEEDED, "max_user_instances", 512);
-    let watches = judged("inotify watches", readings.inotify_watches, WATCHES_NEEDED, "max_user_watches", 65_536);
+    let instances = judged(
+        "inotify instances",
+        readings.inotify_instances,
+        INSTANCES_NEEDED,
+        "max_user_instances",
+        512,
+    );
+    let watches = judged(
+        "inotify watches",
+        readings.inotify_watches,
+        WATCHES_NEEDED,
+        "max_user_watches",
+        65_536,
+    );
     instances.into_iter().chain(watches).collect()
 }
 
@@ -213,7 +245,13 @@ fn pools(readings: &Readings) -> Option<Check> {
         Verdict::Ok
     };
     let cure = "remove unused ones with `docker network prune`";
-    Some(Check::new("networks", verdict, format!("{used} of {capacity} address ranges in use"), "1 free", cure))
+    Some(Check::new(
+        "networks",
+        verdict,
+        format!("{used} of {capacity} address ranges in use"),
+        "1 free",
+        cure,
+    ))
 }
 
 fn names(readings: &Readings) -> Option<Check> {
@@ -258,7 +296,10 @@ fn gib(bytes: u64) -> String {
 pub(super) fn strangers<'a>(containers: &'a [super::docker::Container], journal: &Journal) -> Option<&'a str> {
     let entries = journal.entries().unwrap_or_default();
     let known = |container: &super::docker::Container| entries.iter().any(|entry| super::owner::owns_container(container, entry));
-    containers.iter().find(|container| !known(container)).map(|container| container.name.as_str())
+    containers
+        .iter()
+        .find(|container| !known(container))
+        .map(|container| container.name.as_str())
 }
 
 #[cfg(test)]
@@ -322,7 +363,10 @@ mod tests {
             assert_eq!((checks[0].name, checks[0].verdict), (name, Verdict::Fail));
             assert!(checks[0].cure.as_ref().is_some_and(|cure| cure.contains('`')), "{checks:?}");
             let sentence = require(&checks).unwrap_err().to_string();
-            assert!(sentence.contains(&checks[0].found) && sentence.contains(&checks[0].limit), "{sentence}");
+            assert!(
+                sentence.contains(&checks[0].found) && sentence.contains(&checks[0].limit),
+                "{sentence}"
+            );
         };
         one("Docker engine", |r| r.docker.as_mut().unwrap().server_version = "19.03.1".into());
         one("disk for Docker", |r| r.docker_disk.as_mut().unwrap().free = 4 * GIB - 1);
@@ -351,7 +395,10 @@ mod tests {
             r.cold = true;
             r.docker_disk.as_mut().unwrap().free = 9 * GIB;
         });
-        assert!(checks[0].found.starts_with("9.0 GiB free in /var/lib/docker") && checks[0].limit.starts_with("10.0 GiB"), "{checks:?}");
+        assert!(
+            checks[0].found.starts_with("9.0 GiB free in /var/lib/docker") && checks[0].limit.starts_with("10.0 GiB"),
+            "{checks:?}"
+        );
     }
 
     #[test]

@@ -134,7 +134,10 @@ impl UnderWay {
     /// Removes what is there, and says what was there when it came.
     async fn look(&mut self, journal: &Journal, cancel: &CancellationToken) -> Result<Vec<String>, ClusterError> {
         let Self {
-            entry, removed, names_free, ..
+            entry,
+            removed,
+            names_free,
+            ..
         } = self;
         let mut left = Vec::new();
 

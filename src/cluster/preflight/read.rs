@@ -91,11 +91,7 @@ impl Readings {
     pub async fn take(options: &Options, cache: &Path, cancel: &CancellationToken) -> Self {
         let asked_at = jiff::Timestamp::now();
         let in_the_way = foreign_filters(&options.name);
-        let (info, networks, containers) = tokio::join!(
-            info(cancel),
-            count_networks(cancel),
-            docker::containers(&in_the_way, cancel)
-        );
+        let (info, networks, containers) = tokio::join!(info(cancel), count_networks(cancel), docker::containers(&in_the_way, cancel));
         let foreign_container = match (containers, Journal::open(&options.state)) {
             (Ok(containers), Ok(journal)) => Some(super::strangers(&containers, &journal).map(str::to_owned)),
             _ => None,
@@ -138,7 +134,9 @@ async fn info(cancel: &CancellationToken) -> Result<Docker, String> {
 }
 
 async fn count_networks(cancel: &CancellationToken) -> Option<u64> {
-    let asked = docker::docker(["network", "ls", "--quiet", "--filter", "driver=bridge"]).run(cancel).await;
+    let asked = docker::docker(["network", "ls", "--quiet", "--filter", "driver=bridge"])
+        .run(cancel)
+        .await;
     u64::try_from(asked.ok()?.text().lines().count()).ok()
 }
 
@@ -161,7 +159,9 @@ fn is_cold(cache: &Path) -> bool {
 
 fn is_debian() -> bool {
     let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
-    release.lines().any(|line| line == "ID=debian" || line.starts_with("ID_LIKE=") && line.contains("debian"))
+    release
+        .lines()
+        .any(|line| line == "ID=debian" || line.starts_with("ID_LIKE=") && line.contains("debian"))
 }
 
 fn proc_file(path: &str) -> Option<u64> {
@@ -176,11 +176,15 @@ fn proc_number(path: &str, word: &str, column: usize) -> Option<u64> {
 }
 
 fn taken(port: u16) -> Option<String> {
-    std::net::TcpListener::bind(("127.0.0.1", port)).err().map(|error| error.to_string())
+    std::net::TcpListener::bind(("127.0.0.1", port))
+        .err()
+        .map(|error| error.to_string())
 }
 
 /// The cluster of that name stands already, so the port is its own.
 fn standing(options: &Options) -> bool {
-    let entries = Journal::open(&options.state).and_then(|journal| journal.entries()).unwrap_or_default();
+    let entries = Journal::open(&options.state)
+        .and_then(|journal| journal.entries())
+        .unwrap_or_default();
     entries.iter().any(|entry| entry.cluster == options.name)
 }
