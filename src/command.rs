@@ -253,6 +253,7 @@ impl Command {
         }
         expression = expression.before_spawn(|command| {
             std::os::unix::process::CommandExt::process_group(command, 0);
+            end_with_parent(command);
             Ok(())
         });
 
@@ -319,6 +320,19 @@ impl Command {
         }
     }
 }
+
+/// A SIGKILL of ours is nobody's order to go on: Helm would install, and kind create, what no one waits for any more.
+#[cfg(target_os = "linux")]
+fn end_with_parent(command: &mut std::process::Command) {
+    use std::os::unix::process::CommandExt;
+    // SAFETY: the closure runs between fork and exec and makes one system call that is safe there; it allocates nothing.
+    unsafe {
+        command.pre_exec(|| rustix::process::set_parent_process_death_signal(Some(Signal::TERM)).map_err(std::io::Error::from));
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn end_with_parent(_command: &mut std::process::Command) {}
 
 fn read_lines(stream: Stream, pipe: impl Read, into: &Mutex<Vec<u8>>, sink: Option<&LineSink>) {
     let mut reader = BufReader::new(pipe);

@@ -65,18 +65,18 @@ impl Trial<'_> {
         });
         let started = Instant::now();
         let mut outcome = self.blank(ground, provision);
-        let namespace = match self.namespace(ground, cancel).await {
-            Ok(namespace) => {
-                if let Err(error) = self.carry_out(ground, &namespace, &mut outcome, cancel).await {
-                    judge_error(&mut outcome, &error, cancel);
-                }
-                Some(namespace)
-            }
+        let namespace = match self.namespace_name() {
+            Ok(name) => Some(TrialNamespace::named(&ground.client, name)),
             Err(error) => {
                 judge_error(&mut outcome, &error, cancel);
                 None
             }
         };
+        if let Some(namespace) = &namespace
+            && let Err(error) = self.carry_out(ground, namespace, &mut outcome, cancel).await
+        {
+            judge_error(&mut outcome, &error, cancel);
+        }
         outcome.total_ms = millis(started.elapsed());
         let known: u64 = [outcome.break_ms, outcome.remedy_ms, outcome.window_ms]
             .into_iter()
@@ -100,11 +100,11 @@ impl Trial<'_> {
         outcome
     }
 
-    async fn namespace(&self, ground: &Ground, cancel: &CancellationToken) -> Result<TrialNamespace, TrialError> {
+    /// A name that says what it is for, and that nobody else has.
+    fn namespace_name(&self) -> Result<String, TrialError> {
         let suffix: String = random::<3>()?.iter().map(|byte| format!("{byte:02x}")).collect();
         let readable: String = self.id.scenario.chars().take(40).collect();
-        let name = format!("{}-{suffix}", readable.trim_end_matches('-'));
-        Ok(TrialNamespace::create(&ground.client, &name, &ground.run_id, cancel).await?)
+        Ok(format!("{}-{suffix}", readable.trim_end_matches('-')))
     }
 
     async fn carry_out(

@@ -35,23 +35,25 @@ pub struct TrialNamespace {
 }
 
 impl TrialNamespace {
+    /// The namespace to be; nothing is made yet.
+    pub fn named(client: &Client, name: String) -> Self {
+        Self { client: client.clone(), name }
+    }
+
     /// Creates it and waits until pods can be created in it.
     ///
     /// # Errors
     /// When the API refuses it, or its service account does not come.
-    pub async fn create(client: &Client, name: &str, run_id: &str, cancel: &CancellationToken) -> Result<Self, NamespaceError> {
+    pub async fn create(&self, run_id: &str, cancel: &CancellationToken) -> Result<(), NamespaceError> {
+        let (client, name) = (&self.client, &self.name);
         let mut namespace = Namespace::default();
-        namespace.metadata.name = Some(name.to_owned());
+        namespace.metadata.name = Some(name.clone());
         namespace.metadata.labels = Some(BTreeMap::from([(NODE_LABEL.to_owned(), run_id.to_owned())]));
-        let this = Self {
-            client: client.clone(),
-            name: name.to_owned(),
-        };
         let namespaces: Api<Namespace> = Api::all(client.clone());
         namespaces
             .create(&PostParams::default(), &namespace)
             .await
-            .map_err(|source| this.error("create it", source))?;
+            .map_err(|source| self.error("create it", source))?;
         let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), name);
         until(
             &format!("the default service account of namespace {name}"),
@@ -67,7 +69,7 @@ impl TrialNamespace {
             },
         )
         .await?;
-        Ok(this)
+        Ok(())
     }
 
     /// Creates a Secret in it.

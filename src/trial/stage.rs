@@ -68,12 +68,16 @@ impl<'a> Stage<'a> {
             notes: std::collections::BTreeMap::new(),
         };
         let recorder = Recorder::new(header, random()?);
+        // A namespace can be watched before it exists: so everything in it is seen from its beginning.
         let set_up = async {
-            let mut beside = Vec::new();
-            for outside in &trial.scenario.outside {
-                beside.push(Beside::start(outside, &ground.standin_image, &ground.run_id, &recorder).await?);
-            }
-            let collector = Collector::start(&ground.client, &namespace.name, &recorder).await?;
+            let beside = async {
+                let outsides = trial.scenario.outside.iter();
+                let started = outsides.map(|outside| Beside::start(outside, &ground.standin_image, &ground.run_id, &recorder));
+                Ok::<_, TrialError>(futures::future::try_join_all(started).await?)
+            };
+            let create = async { Ok(namespace.create(&ground.run_id, cancel).await?) };
+            let collector = async { Ok(Collector::start(&ground.client, &namespace.name, &recorder).await?) };
+            let ((), beside, collector) = futures::try_join!(create, beside, collector)?;
             Ok::<_, TrialError>((beside, collector))
         };
         let (beside, collector) = tokio::select! {
