@@ -37,7 +37,10 @@ pub struct TrialNamespace {
 impl TrialNamespace {
     /// The namespace to be; nothing is made yet.
     pub fn named(client: &Client, name: String) -> Self {
-        Self { client: client.clone(), name }
+        Self {
+            client: client.clone(),
+            name,
+        }
     }
 
     /// Creates it and waits until pods can be created in it.
