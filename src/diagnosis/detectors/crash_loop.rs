@@ -19,8 +19,8 @@ use crate::diagnosis::cite;
 use crate::diagnosis::hooks::{blockers, tasks};
 use crate::diagnosis::logs::{last, lines};
 use crate::diagnosis::progress::{Container, JobState, containers, controller, job_state, relevant};
-use crate::diagnosis::references::text;
 use crate::diagnosis::{Certainty, Class, Detector, Finding};
+use crate::evidence::manifest::text;
 use crate::evidence::{Evidence, Life, ObjectRef};
 use crate::remedy::Remedy;
 
