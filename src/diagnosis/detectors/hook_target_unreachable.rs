@@ -28,7 +28,7 @@ use crate::diagnosis::services::{Wanted, in_cluster_address};
 use crate::diagnosis::supply::judge;
 use crate::diagnosis::tries::{Miss, Tries, asked, looked_up, tries};
 use crate::diagnosis::{Citation, Class, Detector, Finding};
-use crate::evidence::{Answer, Evidence, Vantage};
+use crate::evidence::{Answer, Evidence, PrintedLine, Vantage};
 use crate::remedy::Remedy;
 
 pub const DETECTOR: Detector = Detector {
@@ -77,24 +77,29 @@ fn statement(tries: &Tries<'_>) -> String {
     }
 }
 
+/// The strongest first: what the program says, what it was given, what the resolver says, what answers elsewhere.
 fn citations(evidence: &Evidence, task: &Task<'_>, tries: &Tries<'_>) -> Vec<Citation> {
     let mut citations = Vec::new();
-    match task.latest.annotation("helm.sh/hook") {
-        Some(event) => citations.push(cite::declared(
-            &task.reference,
-            format!("metadata.annotations[helm.sh/hook]: {event}"),
-        )),
-        None => citations.push(cite::declared(&task.reference, format!("kind: {}", task.reference.kind))),
-    }
-    if let Some(pod) = task.pods.last()
-        && let Some(repeated) = most_repeated(lines(evidence, pod.uid(), &tries.container))
-    {
-        let text = format!("{}, {} times", quoted(&repeated.text), repeated.times);
-        citations.push(cite::observed(&pod.reference(), text, Some(repeated.since)));
-    }
-    if let Some((pod, line)) = &tries.line {
-        citations.push(cite::printed(&pod.reference(), line));
-    }
+    let repeated = task.pods.last().and_then(|pod| {
+        let repeated = most_repeated(lines(evidence, pod.uid(), &tries.container))?;
+        let text = format!("{} {} times", quoted(&repeated.text), repeated.times);
+        Some(cite::observed(&pod.reference(), text, Some(repeated.since)))
+    });
+    let own_words = match &tries.line {
+        Some((pod, line)) => {
+            citations.push(cite::observed(
+                &pod.reference(),
+                complaint(evidence, task, tries, line),
+                Some(line.line.stamp),
+            ));
+            repeated
+        }
+        // One that does not complain is known by what it repeats.
+        None => {
+            citations.extend(repeated);
+            None
+        }
+    };
     if let Some(declared) = &tries.declared {
         citations.push(cite::declared(
             &task.reference,
@@ -102,22 +107,32 @@ fn citations(evidence: &Evidence, task: &Task<'_>, tries: &Tries<'_>) -> Vec<Cit
         ));
     }
     if let Some(look) = looked_up(evidence, &tries.host) {
-        let said = match &look.answer {
-            Answer::NoSuchName => "no such name".to_owned(),
-            Answer::Addresses { addresses } => addresses.join(", "),
-            Answer::Nothing { reason } => reason.clone(),
-            Answer::Http { status } => status.to_string(),
+        let text = match &look.answer {
+            Answer::NoSuchName => "no such name inside the cluster".to_owned(),
+            Answer::Addresses { addresses } => format!("{} is {} inside the cluster", tries.host, addresses.join(", ")),
+            Answer::Nothing { reason } => format!("lookup of {} inside the cluster: {reason}", tries.host),
+            Answer::Http { status } => format!("HTTP {status} inside the cluster"),
         };
-        let text = format!("lookup of {} inside the cluster: {said}", tries.host);
         citations.push(cite::observed(&task.reference, text, Some(look.since)));
     }
     if let Some((_, look)) = asked(evidence, &tries.host, Vantage::Outside)
         && let Answer::Http { status } = look.answer
     {
-        let text = format!("{} answers outside the cluster: HTTP {status}", tries.host);
-        citations.push(cite::observed(&task.reference, text, Some(look.since)));
+        citations.push(cite::observed(&task.reference, format!("HTTP {status} outside"), Some(look.since)));
     }
+    citations.extend(own_words);
+    citations.push(cite::hook(task));
     citations
+}
+
+/// `"curl: (6) Could not resolve host: auth…" 19 times`
+fn complaint(evidence: &Evidence, task: &Task<'_>, tries: &Tries<'_>, line: &PrintedLine) -> String {
+    let printed = task.pods.iter().flat_map(|pod| lines(evidence, pod.uid(), &tries.container));
+    let text = quoted(&line.line.text);
+    match printed.filter(|other| other.shape == line.shape).count() {
+        0 | 1 => text,
+        times => format!("{text} {times} times"),
+    }
 }
 
 fn remedy(evidence: &Evidence, task: &Task<'_>, tries: &Tries<'_>) -> Remedy {
