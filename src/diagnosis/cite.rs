@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use super::finding::Citation;
+use super::hooks::Task;
 use super::logs::quoted;
 use crate::evidence::{Basis, ObjectRef, PrintedLine};
 
@@ -14,6 +15,14 @@ pub fn observed(object: &ObjectRef, text: impl Into<String>, at: Option<Timestam
 /// Something that a specification says.
 pub fn declared(object: &ObjectRef, text: impl Into<String>) -> Citation {
     of(Basis::Declared, object, text, None)
+}
+
+/// Which hook a task is, or that it is none.
+pub fn hook(task: &Task<'_>) -> Citation {
+    match task.latest.annotation("helm.sh/hook") {
+        Some(event) => declared(&task.reference, format!("metadata.annotations[helm.sh/hook]: {event}")),
+        None => declared(&task.reference, format!("kind: {}", task.reference.kind)),
+    }
 }
 
 /// Something that follows.

@@ -63,7 +63,9 @@ pub fn last(lines: &[PrintedLine], count: usize) -> Vec<&PrintedLine> {
 
 /// Words with which a program ends because of what it complained about, or says that it tries again: no progress.
 const NO_PROGRESS: &[&str] = &[
+    " yet",
     "abort",
+    "attempt",
     "back off",
     "backoff",
     "error",
@@ -94,7 +96,7 @@ pub fn no_progress(line: &PrintedLine) -> bool {
         return true;
     }
     let lower = line.line.text.to_lowercase();
-    NO_PROGRESS.iter().any(|word| lower.contains(word)) || lower.contains("attempt") || lower.contains("not yet")
+    NO_PROGRESS.iter().any(|word| lower.contains(word))
 }
 
 /// Whether the container has gone on after the line at this index: it printed something new that is neither part of its loop nor the

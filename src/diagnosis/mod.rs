@@ -5,7 +5,6 @@
 //!           └─► detectors: findings, suspected or certain ────┴─► chains: symptom … because … root cause
 //! ```
 
-pub mod address;
 mod answer;
 pub mod attempt;
 mod chain;
@@ -16,6 +15,7 @@ pub mod finding;
 pub(crate) mod fixture;
 pub mod hooks;
 pub mod logs;
+pub mod place;
 pub mod progress;
 pub mod references;
 #[cfg(test)]

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::address::Address;
 use super::progress::{controller, ready, stuck};
+use crate::evidence::address::Address;
 use crate::evidence::{Evidence, Life, ObjectRef};
 
 /// What stands behind a Service.

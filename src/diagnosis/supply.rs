@@ -1,9 +1,9 @@
 //! Whether anything that is still progressing could supply an address that a Job does not reach.
 
-use super::address::{Place, declared_service, place};
 use super::attempt::{engine_gave_up, engine_is_patient};
 use super::finding::Certainty;
 use super::hooks::{Task, tasks};
+use super::place::{Place, declared_service, place};
 use super::progress::{JobState, ready, relevant};
 use super::references::mentions;
 use super::services::{Backing, backing};

@@ -2,12 +2,13 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::address::{Address, host_of, is_loopback};
 use super::hooks::{Task, state};
 use super::logs::{gone_on, lines, most_repeated, no_progress};
 use super::progress::{JobState, containers};
-use super::references::{Declared, declared_addresses};
+use super::references::declared_addresses;
 use super::services::{Backing, backing};
+use crate::evidence::address::{Address, host_of, is_loopback};
+use crate::evidence::declared::Declared;
 use crate::evidence::wording::Complaint;
 use crate::evidence::{Answer, Evidence, Life, Look, PrintedLine, Vantage};
 
@@ -272,11 +273,11 @@ fn missed_or_answers(evidence: &Evidence, task: &Task<'_>, host: &str) -> bool {
         return true;
     }
     let namespace = task.latest.text("/metadata/namespace");
-    match super::address::place(evidence, host, namespace) {
-        super::address::Place::Service { namespace, name } => evidence
+    match super::place::place(evidence, host, namespace) {
+        super::place::Place::Service { namespace, name } => evidence
             .get("Service", &namespace, &name)
             .is_some_and(|service| backing(evidence, service) == Backing::Ready),
-        super::address::Place::Itself => true,
-        super::address::Place::Outside => looked_up(evidence, host).is_some_and(|look| matches!(look.answer, Answer::Addresses { .. })),
+        super::place::Place::Itself => true,
+        super::place::Place::Outside => looked_up(evidence, host).is_some_and(|look| matches!(look.answer, Answer::Addresses { .. })),
     }
 }

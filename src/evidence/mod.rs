@@ -1,12 +1,16 @@
 //! Evidence: a detached, serialisable copy of everything that can be observed.
 
+pub mod address;
 pub mod collect;
+pub mod declared;
 mod fold;
 pub mod health;
+pub mod manifest;
 pub mod model;
 mod recorder;
 mod redact;
 mod release;
+mod script;
 pub mod wording;
 
 pub use collect::{CollectError, Collector};

@@ -11,7 +11,7 @@
 
 use super::text::{Paint, pad, tame, took_ms, whole_ms, width, wrap};
 use crate::diagnosis::{Certainty, Citation, Diagnosis, Link, RootCause};
-use crate::evidence::Basis;
+use crate::evidence::{Basis, ObjectRef};
 
 /// When the diagnosis was right, counted from the engine's start. Absent where a chain is drawn without a run.
 #[derive(Debug, Clone, Copy, Default)]
@@ -23,7 +23,7 @@ pub struct Timing {
     pub gave_up: bool,
 }
 
-/// How many citations are shown per cause; the rest is counted.
+/// How many citations are shown per cause: the strongest come first.
 const CITATIONS: usize = 4;
 /// Longer lines are hard to read, however wide the terminal is.
 const WIDEST: usize = 120;
@@ -241,23 +241,35 @@ impl Canvas {
     }
 }
 
-/// What the cause rests on, shortest form: what was printed or stands in a field, and where.
+/// What the cause rests on, shortest form: what was printed or stands in a field, and where, unless that was just named.
 fn seen(cause: &RootCause) -> String {
-    let mut parts: Vec<String> = cause.citations.iter().take(CITATIONS).map(cited).collect();
+    let mut parts: Vec<String> = Vec::new();
+    let mut before: Option<&ObjectRef> = None;
+    for citation in cause.citations.iter().take(CITATIONS) {
+        let object = &citation.object;
+        let named = cause.subject.same(object)
+            || before.is_some_and(|before| before.same(object))
+            || cause.chain.iter().any(|link| link.subject.same(object));
+        before = Some(object);
+        parts.push(cited(citation, named));
+    }
     parts.dedup();
-    if cause.citations.len() > CITATIONS {
-        parts.push(format!("and {} more", cause.citations.len() - CITATIONS));
+    // More about the same objects is in the report; further objects are worth a look.
+    let (shown, rest) = cause.citations.split_at(cause.citations.len().min(CITATIONS));
+    let known = |object: &ObjectRef| cause.subject.same(object) || shown.iter().any(|citation| citation.object.same(object));
+    match rest.iter().filter(|citation| !known(&citation.object)).count() {
+        0 => {}
+        more => parts.push(format!("and {more} more")),
     }
     parts.join("; ")
 }
 
-fn cited(citation: &Citation) -> String {
+fn cited(citation: &Citation, named: bool) -> String {
     let text = tame(&citation.text);
-    let object = citation.object.to_string();
-    let place = if text.contains(&citation.object.name) {
+    let place = if named || text.contains(&citation.object.name) {
         String::new()
     } else {
-        format!(" of {object}")
+        format!(" ({})", citation.object)
     };
     match citation.basis {
         Basis::Observed | Basis::Declared => format!("{text}{place}"),
@@ -327,6 +339,20 @@ mod tests {
         let drawn = causes(&[cause], Timing::default(), 100, Paint::PLAIN);
         insta::assert_snapshot!(drawn);
         assert_eq!(diagnosis(&Diagnosis::default(), TIMING, 80, Paint::PLAIN), "");
+    }
+
+    #[test]
+    fn an_object_is_named_once_and_only_if_it_was_not_before() {
+        let mut cause = samples::unreachable();
+        let mut other = cause.citations[0].clone();
+        other.object = ObjectRef::new("Pod", Some("openhands"), "gateway-0");
+        other.text = "\"no route\"".to_owned();
+        cause.citations = vec![other.clone(), other, cause.citations[0].clone()];
+        cause.citations[1].text = "\"still no route\"".to_owned();
+        assert_eq!(
+            seen(&cause),
+            "\"no route\" (Pod/gateway-0); \"still no route\"; \"curl: (6) Could not resolve host: auth.openhands.invalid\" 19 times"
+        );
     }
 
     #[test]

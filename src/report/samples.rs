@@ -24,6 +24,16 @@ fn link(kind: &str, name: &str, statement: &str) -> Link {
     }
 }
 
+fn citation(object: &str, text: &str) -> Citation {
+    let (kind, name) = object.split_once('/').unwrap_or_default();
+    Citation {
+        basis: Basis::Observed,
+        object: ObjectRef::new(kind, Some("openhands"), name),
+        text: text.to_owned(),
+        at: Some(at()),
+    }
+}
+
 /// The cause of the design's picture.
 pub fn unreachable() -> RootCause {
     RootCause {
@@ -34,17 +44,22 @@ pub fn unreachable() -> RootCause {
         why: "no object of this release or of the cluster could make that name resolve".to_owned(),
         since: at(),
         citations: vec![
-            Citation {
-                basis: Basis::Observed,
-                object: ObjectRef::new("Pod", Some("openhands"), "keycloak-config-6jglt"),
-                text: "\"curl: (6) Could not resolve host: auth.openhands.invalid\"".to_owned(),
-                at: Some(at()),
-            },
+            citation(
+                "Pod/keycloak-config-6jglt",
+                "\"curl: (6) Could not resolve host: auth.openhands.invalid\" 19 times",
+            ),
             Citation {
                 basis: Basis::Declared,
-                object: ObjectRef::new("Job", Some("openhands"), "keycloak-config"),
-                text: "env KEYCLOAK_SERVER_URL: https://auth.openhands.invalid".to_owned(),
-                at: None,
+                ..citation(
+                    "Job/keycloak-config",
+                    "env KEYCLOAK_SERVER_URL of keycloak-config: https://auth.openhands.invalid",
+                )
+            },
+            citation("Job/keycloak-config", "no such name inside the cluster"),
+            citation("Job/keycloak-config", "HTTP 200 outside"),
+            Citation {
+                basis: Basis::Declared,
+                ..citation("Job/keycloak-config", "metadata.annotations[helm.sh/hook]: post-install")
             },
         ],
         chain: vec![

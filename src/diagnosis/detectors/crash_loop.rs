@@ -14,13 +14,15 @@
 //!
 //! `fix-container`: whatever its last lines say.
 
+use jiff::{SignedDuration, Timestamp};
+
 use crate::diagnosis::attempt::{attempt, engine_gave_up, engine_is_patient};
 use crate::diagnosis::cite;
 use crate::diagnosis::hooks::{blockers, tasks};
 use crate::diagnosis::logs::{last, lines};
 use crate::diagnosis::progress::{Container, JobState, containers, controller, job_state, relevant};
-use crate::diagnosis::references::text;
-use crate::diagnosis::{Certainty, Class, Detector, Finding};
+use crate::diagnosis::{Certainty, Citation, Class, Detector, Finding};
+use crate::evidence::manifest::text;
 use crate::evidence::{Evidence, Life, ObjectRef};
 use crate::remedy::Remedy;
 
@@ -51,11 +53,11 @@ fn detect(evidence: &Evidence) -> Vec<Finding> {
                 if matches!(job_state(task.latest), JobState::Complete { .. }) {
                     return None;
                 }
-                let crashed = task.pods.iter().filter(|pod| crash(pod).is_some()).count();
-                let pod = task.pods.iter().rev().find(|pod| crash(pod).is_some())?;
+                let crashed: Vec<&Life> = task.pods.iter().copied().filter(|pod| crash(pod).is_some()).collect();
+                let pod = *crashed.last()?;
                 let container = crash(pod)?;
                 // One end may be the first of few; a second one says that it is the rule.
-                if !failed && crashed < 2 && container.restarts() < 1 && !engine_gave_up(evidence) {
+                if !failed && crashed.len() < 2 && container.restarts() < 1 && !engine_gave_up(evidence) {
                     return None;
                 }
                 let (certainty, why) = match job_state(task.latest) {
@@ -63,7 +65,11 @@ fn detect(evidence: &Evidence) -> Vec<Finding> {
                     _ if engine_gave_up(evidence) => (Certainty::Certain, "the engine has given up".to_owned()),
                     _ => (Certainty::Suspected, "the Job may still try again".to_owned()),
                 };
-                let mut finding = finding(evidence, pod, &container, task.reference.clone(), certainty, why);
+                let mut finding = finding(evidence, &crashed, &container, task.reference.clone(), certainty, why)?;
+                if let JobState::Failed { reason, at } = job_state(task.latest) {
+                    let condition = cite::observed(&task.reference, format!("condition Failed: {reason}"), at);
+                    finding.citations.insert(finding.citations.len().min(2), condition);
+                }
                 finding.explains = task.explains();
                 finding.since = task.created();
                 Some(finding)
@@ -74,7 +80,23 @@ fn detect(evidence: &Evidence) -> Vec<Finding> {
 
 /// The container of a pod that has ended with an error and was not left at that.
 fn crash(pod: &Life) -> Option<Container<'_>> {
-    containers(pod).find(|container| container.exit_code().is_some_and(|code| code != 0) && !container.succeeded())
+    containers(pod).find(|container| {
+        container.exit_code().is_some_and(|code| code != 0)
+            && !container.succeeded()
+            && !(container.restarts() == 0 && killed(pod, container))
+    })
+}
+
+/// Whether the container ended because its pod was deleted, as a Job does with its pods at its deadline: that is no error of its own.
+fn killed(pod: &Life, container: &Container<'_>) -> bool {
+    let grace = pod.number("/metadata/deletionGracePeriodSeconds").unwrap_or(0);
+    let asked = pod
+        .time("/metadata/deletionTimestamp")
+        .map(|gone| gone - SignedDuration::from_secs(grace));
+    let ended = container
+        .ended()
+        .and_then(|ended| text(ended, "/finishedAt").parse::<Timestamp>().ok());
+    asked.zip(ended).is_some_and(|(asked, ended)| ended >= asked) && matches!(container.exit_code(), Some(137 | 143))
 }
 
 fn of_pod(evidence: &Evidence, pod: &Life) -> Option<Finding> {
@@ -99,10 +121,19 @@ fn of_pod(evidence: &Evidence, pod: &Life) -> Option<Finding> {
     } else {
         (Certainty::Certain, format!("it was started again {restarts} times without success"))
     };
-    Some(finding(evidence, pod, &container, top, certainty, why))
+    finding(evidence, &[pod], &container, top, certainty, why)
 }
 
-fn finding(evidence: &Evidence, pod: &Life, container: &Container<'_>, subject: ObjectRef, certainty: Certainty, why: String) -> Finding {
+/// `pods` are those that ended so, the newest last; `container` is the newest one's.
+fn finding(
+    evidence: &Evidence,
+    pods: &[&Life],
+    container: &Container<'_>,
+    subject: ObjectRef,
+    certainty: Certainty,
+    why: String,
+) -> Option<Finding> {
+    let pod = pods.last()?;
     let code = container.exit_code().unwrap_or_default();
     let ended = container.ended();
     let reason = ended
@@ -110,12 +141,23 @@ fn finding(evidence: &Evidence, pod: &Life, container: &Container<'_>, subject: 
         .filter(|reason| !matches!(*reason, "" | "Error"));
     let reason = reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
     let at = ended.and_then(|ended| text(ended, "/finishedAt").parse().ok());
-    let status = format!(
-        "container {} terminated: exit code {code}{reason}, {} restarts",
-        container.name,
-        container.restarts()
-    );
-    let mut citations = vec![cite::observed(&pod.reference(), status, at)];
+    let times = match (pods.len(), container.restarts()) {
+        (2.., 0) => format!(", in {} pods", pods.len()),
+        (2.., restarts) => format!(", in {} pods, the last one with {restarts} restarts", pods.len()),
+        (_, 0) => String::new(),
+        (_, restarts) => format!(", {restarts} restarts"),
+    };
+    let again = if times.is_empty() {
+        format!("exited with {code}{reason}")
+    } else {
+        format!("exits with {code}{reason} again and again")
+    };
+    let status = format!("container {} terminated: exit code {code}{reason}{times}", container.name);
+    let printed = last(lines(evidence, pod.uid(), container.name), 3);
+    let printed = printed.into_iter().rev().map(|line| cite::printed(&pod.reference(), line));
+    let mut citations: Vec<Citation> = printed.collect();
+    // Its last words tell most, and of them the last.
+    citations.insert(citations.len().min(1), cite::observed(&pod.reference(), status, at));
     if container.waiting() == "CrashLoopBackOff" {
         let text = format!(
             "container {} waits: CrashLoopBackOff: {}",
@@ -124,17 +166,15 @@ fn finding(evidence: &Evidence, pod: &Life, container: &Container<'_>, subject: 
         );
         citations.push(cite::observed(&pod.reference(), text, None));
     }
-    let printed = lines(evidence, pod.uid(), container.name);
-    citations.extend(last(printed, 3).into_iter().map(|line| cite::printed(&pod.reference(), line)));
     let remedy = Remedy::new(
         "fix-container",
         format!("mend what container {} exits with {code} for", container.name),
     )
     .with("container", container.name)
     .with("exit_code", code.to_string());
-    Finding {
+    Some(Finding {
         slug: DETECTOR.slug,
-        statement: format!("container {} exits with {code}{reason} again and again", container.name),
+        statement: format!("container {} {again}", container.name),
         certainty,
         why,
         since: pod.time("/metadata/creationTimestamp").unwrap_or_else(|| pod.first_seen()),
@@ -143,7 +183,7 @@ fn finding(evidence: &Evidence, pod: &Life, container: &Container<'_>, subject: 
         blames: Vec::new(),
         subject,
         remedy: Some(remedy),
-    }
+    })
 }
 
 #[cfg(test)]
@@ -199,9 +239,53 @@ mod tests {
         scene.record("pending-install", vec![hook], vec![]).object(job.clone());
         scene.at(1000).object(phase(pod_of(&job, "a", terminated(2)), "Failed"));
         scene.at(12_000).object(phase(pod_of(&job, "b", terminated(2)), "Failed"));
+        scene
+            .log("seed-b", "seed", "usage: seed FILE")
+            .log("seed-b", "seed", "no seeds given");
         scene.never_certain();
         scene.at(12_100).object(with_condition(job, "Failed", "BackoffLimitExceeded"));
         scene.settles_on(&[(SLUG, "Job/seed")]);
+        let cause = &scene.diagnosis().causes[0];
+        assert_eq!(cause.statement, "container seed exits with 2 again and again");
+        let chain: Vec<_> = cause.chain.iter().map(|link| link.statement.as_str()).collect();
+        assert_eq!(
+            chain[1..],
+            [
+                "Job seed failed: BackoffLimitExceeded",
+                "Job seed: its container seed exited with 2, 2 times"
+            ]
+        );
+        let cited: Vec<_> = cause.citations.iter().map(|citation| citation.text.as_str()).collect();
+        assert_eq!(
+            cited,
+            [
+                "\"no seeds given\"",
+                "container seed terminated: exit code 2, in 2 pods",
+                "condition Failed: BackoffLimitExceeded",
+                "\"usage: seed FILE\"",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_pod_that_its_jobs_deadline_ended_did_not_crash() {
+        let job = hook_job("seed", "post-install", json!({"image": "seed:1"}));
+        let mut scene = Scene::new();
+        scene.engine(60_000, "hookOnly").at(100).object(job.clone());
+        scene.at(1000).object(pod_of(&job, "a", running()));
+        let mut ended = phase(pod_of(&job, "a", terminated(143)), "Failed");
+        ended["metadata"]["deletionTimestamp"] = json!("2026-01-02T03:04:26Z");
+        ended["metadata"]["deletionGracePeriodSeconds"] = json!(1);
+        ended["status"]["containerStatuses"][0]["state"]["terminated"]["finishedAt"] = json!("2026-01-02T03:04:25Z");
+        scene
+            .at(20_000)
+            .object(with_condition(job, "Failed", "DeadlineExceeded"))
+            .at(20_200)
+            .object(ended)
+            .at(20_400)
+            .engine_ends(1);
+        scene.never_certain();
+        assert!(!scene.diagnosis().unexplained.is_empty());
     }
 
     #[test]

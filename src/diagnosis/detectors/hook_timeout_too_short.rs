@@ -22,10 +22,10 @@ use jiff::{SignedDuration, Timestamp};
 use crate::diagnosis::attempt::{Attempt, State, attempt, duration};
 use crate::diagnosis::cite;
 use crate::diagnosis::hooks::{Task, seen_complete, tasks};
-use crate::diagnosis::logs::{lines, no_progress, quoted};
+use crate::diagnosis::logs::{lines, no_progress};
 use crate::diagnosis::progress::JobState;
 use crate::diagnosis::{Certainty, Citation, Class, Detector, Finding};
-use crate::evidence::{Evidence, PrintedLine};
+use crate::evidence::{Evidence, Life, PrintedLine};
 use crate::remedy::Remedy;
 
 pub const DETECTOR: Detector = Detector {
@@ -76,18 +76,26 @@ fn engines_timeout(evidence: &Evidence, task: &Task<'_>, attempt: &Attempt<'_>) 
                 budget,
                 need: Some(end.duration_since(begun)),
                 begun,
-                citations: vec![
-                    cite::observed(&task.reference, "condition Complete: True", Some(end)),
-                    cite::observed(
-                        &attempt.subject(),
-                        format!("the engine gave up after {}", duration(budget)),
-                        Some(gave_up),
-                    ),
-                ],
+                citations: advancing(evidence, task)
+                    .map(|(pod, line)| cite::printed(&pod.reference(), line))
+                    .into_iter()
+                    .chain([
+                        cite::observed(
+                            &task.reference,
+                            format!("condition Complete after {}", duration(end.duration_since(begun))),
+                            Some(end),
+                        ),
+                        cite::observed(
+                            &attempt.subject(),
+                            format!("the engine gave up after {}", duration(budget)),
+                            Some(gave_up),
+                        ),
+                    ])
+                    .collect(),
             }
         }
         (JobState::Running, ..) => {
-            let line = advancing(evidence, task)?;
+            let (pod, line) = advancing(evidence, task)?;
             Case {
                 certainty: Certainty::Suspected,
                 why: "it advances and has not come to its end".to_owned(),
@@ -95,7 +103,10 @@ fn engines_timeout(evidence: &Evidence, task: &Task<'_>, attempt: &Attempt<'_>) 
                 budget,
                 need: None,
                 begun,
-                citations: vec![cite::observed(&task.reference, quoted(&line.line.text), Some(line.line.stamp))],
+                citations: vec![
+                    cite::printed(&pod.reference(), line),
+                    cite::declared(&attempt.subject(), format!("timeout: {}", duration(budget))),
+                ],
             }
         }
         _ => return None,
@@ -112,7 +123,7 @@ fn own_deadline(evidence: &Evidence, task: &Task<'_>) -> Option<Finding> {
     if reason != "DeadlineExceeded" {
         return None;
     }
-    let line = advancing(evidence, task)?;
+    let (pod, line) = advancing(evidence, task)?;
     Some(finding(
         task,
         Case {
@@ -123,9 +134,9 @@ fn own_deadline(evidence: &Evidence, task: &Task<'_>) -> Option<Finding> {
             need: None,
             begun: started(task),
             citations: vec![
+                cite::printed(&pod.reference(), line),
                 cite::observed(&task.reference, "condition Failed: DeadlineExceeded", at),
                 cite::declared(&task.reference, format!("spec.activeDeadlineSeconds: {seconds}")),
-                cite::observed(&task.reference, quoted(&line.line.text), Some(line.line.stamp)),
             ],
         },
     ))
@@ -136,22 +147,30 @@ fn started(task: &Task<'_>) -> Timestamp {
 }
 
 /// The newest line of a Job that advances: most of its lines are neither complaints nor those of somebody who waits, and they differ.
-fn advancing<'a>(evidence: &'a Evidence, task: &Task<'a>) -> Option<&'a PrintedLine> {
+/// Of a series ("tile 32/32 rendered") its newest says more than a closing word.
+fn advancing<'a>(evidence: &'a Evidence, task: &Task<'a>) -> Option<(&'a Life, &'a PrintedLine)> {
     let pod = task.pods.last()?;
     let logs = evidence
         .logs_of(pod.uid())
         .map(|(container, _)| lines(evidence, pod.uid(), container));
-    logs.filter_map(|printed| {
-        let recent = &printed[printed.len().saturating_sub(10)..];
-        let steps: Vec<&PrintedLine> = recent.iter().filter(|line| !no_progress(line)).collect();
-        let mut texts: Vec<&str> = steps.iter().map(|line| line.line.text.trim()).collect();
-        texts.sort_unstable();
-        texts.dedup();
-        (texts.len() >= 2 && steps.len() * 2 >= recent.len())
-            .then(|| steps.last().copied())
-            .flatten()
-    })
-    .max_by_key(|line| line.line.stamp)
+    let line = logs
+        .filter_map(|printed| {
+            let recent = &printed[printed.len().saturating_sub(10)..];
+            let steps: Vec<&PrintedLine> = recent.iter().filter(|line| !no_progress(line)).collect();
+            let mut texts: Vec<&str> = steps.iter().map(|line| line.line.text.trim()).collect();
+            texts.sort_unstable();
+            texts.dedup();
+            if texts.len() < 2 || steps.len() * 2 < recent.len() {
+                return None;
+            }
+            let goes_on = |line: &&&PrintedLine| {
+                let differs = |other: &&PrintedLine| other.shape == line.shape && other.line.text != line.line.text;
+                steps.iter().any(differs)
+            };
+            steps.iter().rev().find(goes_on).or(steps.last()).copied()
+        })
+        .max_by_key(|line| line.line.stamp)?;
+    Some((pod, line))
 }
 
 fn finding(task: &Task<'_>, case: Case) -> Finding {
@@ -183,7 +202,7 @@ fn finding(task: &Task<'_>, case: Case) -> Finding {
         certainty: case.certainty,
         why: case.why,
         since: task.created().min(case.begun),
-        citations: case.citations,
+        citations: [case.citations, vec![cite::hook(task)]].concat(),
         explains: task.explains(),
         blames: Vec::new(),
         remedy: Some(remedy),
@@ -241,6 +260,16 @@ mod tests {
         assert_eq!(
             (remedy.kind.as_str(), remedy.parameters["at_least"].as_str()),
             ("raise-timeout", "18s")
+        );
+        let cited: Vec<_> = cause.citations.iter().map(|citation| citation.text.as_str()).collect();
+        assert_eq!(
+            cited,
+            [
+                "\"shard 5 indexed\"",
+                "condition Complete after 12s",
+                "the engine gave up after 8s",
+                "metadata.annotations[helm.sh/hook]: post-install",
+            ]
         );
     }
 

@@ -22,8 +22,8 @@ use serde_json::Value;
 
 use crate::diagnosis::cite;
 use crate::diagnosis::progress::{Container, containers, controller, relevant};
-use crate::diagnosis::references::{pod_spec, spec_containers, text};
 use crate::diagnosis::{Certainty, Class, Detector, Finding};
+use crate::evidence::manifest::{pod_spec, spec_containers, text};
 use crate::evidence::{Evidence, Life};
 use crate::remedy::Remedy;
 

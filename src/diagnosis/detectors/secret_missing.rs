@@ -28,8 +28,9 @@ use crate::diagnosis::attempt::{attempt, engine_is_patient};
 use crate::diagnosis::cite;
 use crate::diagnosis::hooks::tasks;
 use crate::diagnosis::progress::{JobState, WORKLOADS, containers, controller, event, event_text, relevant, stuck};
-use crate::diagnosis::references::{SecretReference, mentions, pod_spec, secrets, text};
+use crate::diagnosis::references::{SecretReference, mentions, secrets};
 use crate::diagnosis::{Certainty, Citation, Class, Detector, Finding};
+use crate::evidence::manifest::{pod_spec, text};
 use crate::evidence::{Evidence, Life, ObjectRef};
 use crate::remedy::Remedy;
 

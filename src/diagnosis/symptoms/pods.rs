@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::diagnosis::logs::{lines, most_repeated, quoted};
-use crate::diagnosis::progress::{CANNOT_START, containers, event, event_text};
+use crate::diagnosis::progress::{CANNOT_START, Container, containers, event, event_text};
 use crate::evidence::{Evidence, Life};
 
 type Said = (String, Timestamp);
@@ -26,7 +26,7 @@ pub fn trouble(evidence: &Evidence, pod: &Life) -> Option<Said> {
             && !container.succeeded()
             && (!container.running() || container.restarts() >= 2)
         {
-            let ends = ends(container.restarts(), container.running());
+            let ends = times(ends(container));
             return Some((format!("pod {name}: its container {of} exited with {code}{ends}"), created));
         }
     }
@@ -42,13 +42,35 @@ pub fn trouble(evidence: &Evidence, pod: &Life) -> Option<Said> {
     Some((format!("pod {name} is not ready: {}", quoted(event_text(unhealthy))), created))
 }
 
-/// `, 4 times`
-fn ends(restarts: u32, running: bool) -> String {
-    // A container that runs again has ended once less than it has started.
-    match if running { restarts } else { restarts + 1 } {
-        0 | 1 => String::new(),
-        times => format!(", {times} times"),
+/// What ended the pods of a Job one after the other: a container with the same code as in the newest one.
+pub fn ended_over_pods(job: &str, pods: &[&Life]) -> Option<Said> {
+    let newest = pods.last()?;
+    let container = containers(newest).find(|container| !container.running() && container.exit_code().is_some_and(|code| code != 0))?;
+    let code = container.exit_code()?;
+    let same = |pod: &&&Life| containers(pod).any(|other| other.name == container.name && other.exit_code() == Some(code));
+    let ended: Vec<&&Life> = pods.iter().filter(same).collect();
+    if ended.len() < 2 {
+        return None;
     }
+    let all = ended
+        .iter()
+        .flat_map(|pod| containers(pod).filter(|other| other.name == container.name).map(ends))
+        .sum();
+    let first = ended.first()?;
+    let since = first.time("/metadata/creationTimestamp").unwrap_or_else(|| first.first_seen());
+    let of = container.name;
+    Some((format!("Job {job}: its container {of} exited with {code}{}", times(all)), since))
+}
+
+/// How often a container has ended.
+fn ends(container: Container<'_>) -> u32 {
+    // One that runs again has ended once less than it has started.
+    container.restarts() + u32::from(!container.running())
+}
+
+/// `, 4 times`
+fn times(count: u32) -> String {
+    if count < 2 { String::new() } else { format!(", {count} times") }
 }
 
 /// Why the scheduler has no node for it.

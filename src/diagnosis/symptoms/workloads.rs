@@ -1,9 +1,9 @@
 //! What is to be seen of workloads: those that the engine waits for, and those that are plainly not well.
 
-use super::pods::{doing, trouble};
+use super::pods::{doing, ended_over_pods, trouble};
 use super::{Symptom, Symptoms};
 use crate::diagnosis::attempt::{State, attempt};
-use crate::diagnosis::hooks::{Blocker, tasks};
+use crate::diagnosis::hooks::{Blocker, Task, tasks};
 use crate::diagnosis::progress::{JobState, controller, event, event_text, job_state, plain, pods_of, ready, relevant, stuck};
 use crate::evidence::{Evidence, Life};
 
@@ -32,13 +32,7 @@ pub fn add_below(evidence: &Evidence, symptoms: &mut Symptoms, parent: usize, bl
             _ => parent,
         };
         // Earlier pods of a Job failed for what the latest one fails for, or are told of by it.
-        if let Some(pod) = task.pods.last() {
-            add_pod(evidence, symptoms, parent, pod, settled);
-            let others = task.pods.iter().rev().skip(1).map(|pod| pod.reference());
-            if let Some(last) = symptoms.all.last_mut() {
-                last.about.extend(others);
-            }
-        }
+        add_pods_of_task(evidence, symptoms, parent, &task, settled);
         return;
     }
     let workload = relevant(evidence, &reference.kind)
@@ -89,15 +83,8 @@ pub fn add_unhealthy(evidence: &Evidence, symptoms: &mut Symptoms) {
             parent: None,
             settled: failed || !patient,
         });
-        if let Some(pod) = task
-            .pods
-            .last()
-            .filter(|pod| pod.text("/kind") == "Pod" && !task.reference.same(&plain(&pod.reference())))
-        {
-            add_pod(evidence, symptoms, parent, pod, failed || !patient);
-            if let Some(last) = symptoms.all.last_mut() {
-                last.about.extend(task.pods.iter().rev().skip(1).map(|pod| pod.reference()));
-            }
+        if task.reference.kind != "Pod" {
+            add_pods_of_task(evidence, symptoms, parent, &task, failed || !patient);
         }
     }
     for pod in relevant(evidence, "Pod") {
@@ -200,6 +187,18 @@ fn says(evidence: &Evidence, pod: &Life) -> (String, jiff::Timestamp) {
     trouble(evidence, pod)
         .or_else(|| doing(evidence, pod))
         .unwrap_or_else(|| (format!("pod {} is not ready", pod.name()), created(pod)))
+}
+
+/// The newest pod of a Job stands for all; where they ended alike, what is said is said of all.
+fn add_pods_of_task(evidence: &Evidence, symptoms: &mut Symptoms, parent: usize, task: &Task<'_>, settled: bool) {
+    let Some(pod) = task.pods.last() else { return };
+    add_pod(evidence, symptoms, parent, pod, settled);
+    let Some(symptom) = symptoms.all.last_mut() else { return };
+    symptom.about.extend(task.pods.iter().rev().skip(1).map(|pod| pod.reference()));
+    if let Some((statement, since)) = ended_over_pods(&task.reference.name, &task.pods) {
+        symptom.statement = statement;
+        symptom.since = since;
+    }
 }
 
 fn add_pod(evidence: &Evidence, symptoms: &mut Symptoms, parent: usize, pod: &Life, settled: bool) {

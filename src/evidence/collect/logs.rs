@@ -12,8 +12,8 @@ use serde_json::Value;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::task::JoinSet;
 
-use super::lookups::{Host, declared_hosts};
-use crate::evidence::model::{Fact, LogLine};
+use super::hosts::{Hosts, Need, Seen};
+use crate::evidence::model::{Change, Fact, LogLine};
 use crate::evidence::recorder::Recorder;
 use crate::evidence::wording::{Complaint, complaint};
 
@@ -24,30 +24,28 @@ const BYTES: usize = 8 << 10;
 /// The latest stamp of each container whose lines were noted: two follows of the same container may overlap at a restart.
 type Stamps = Arc<Mutex<HashMap<(String, String), (Timestamp, usize)>>>;
 
-/// Starts to follow each container that a pod reports, until the collector ends. Hosts that pods are told of, or complain about, are
-/// passed on.
+/// Starts to follow each container that a pod reports, until the collector ends. Hosts that pods are told of, in ConfigMaps too, or
+/// complain about, are passed on.
 pub async fn follow(
     client: Client,
     namespace: String,
     recorder: Recorder,
-    mut pods: UnboundedReceiver<Value>,
-    hosts: UnboundedSender<Host>,
+    mut seen: UnboundedReceiver<Seen>,
+    hosts: UnboundedSender<Need>,
 ) {
     let api: Api<Pod> = Api::namespaced(client, &namespace);
     let mut followed = HashSet::new();
     let stamps = Stamps::default();
     let mut tasks = JoinSet::new();
-    while let Some(pod) = pods.recv().await {
+    let mut known = Hosts::new(hosts.clone());
+    while let Some(seen) = seen.recv().await {
+        known.see(&seen);
+        let Seen { change, object: pod } = seen;
+        if change == Change::Deleted || pod.pointer("/kind").and_then(Value::as_str) != Some("Pod") {
+            continue;
+        }
         let text = |pointer: &str| pod.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
         let (name, uid) = (text("/metadata/name"), text("/metadata/uid"));
-        let finished = matches!(text("/status/phase").as_str(), "Succeeded" | "Failed");
-        for host in declared_hosts(&pod) {
-            let _ = hosts.send(Host {
-                host,
-                pod_uid: uid.clone(),
-                finished,
-            });
-        }
         for list in ["/status/initContainerStatuses", "/status/containerStatuses"] {
             for status in pod.pointer(list).and_then(Value::as_array).into_iter().flatten() {
                 let field = |name: &str| status.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -76,7 +74,7 @@ pub async fn follow(
     }
 }
 
-async fn follow_container(api: Api<Pod>, template: LogLine, recorder: Recorder, stamps: Stamps, hosts: UnboundedSender<Host>) {
+async fn follow_container(api: Api<Pod>, template: LogLine, recorder: Recorder, stamps: Stamps, hosts: UnboundedSender<Need>) {
     let parameters = LogParams {
         container: Some(template.container.clone()),
         follow: true,
@@ -119,12 +117,10 @@ async fn follow_container(api: Api<Pod>, template: LogLine, recorder: Recorder, 
             .find(|end| text.is_char_boundary(*end))
             .unwrap_or(0);
         let text = text[..end].trim_end().to_owned();
-        if let Some(Complaint::Unresolved { host }) = complaint(&text) {
-            let _ = hosts.send(Host {
-                host,
-                pod_uid: template.pod_uid.clone(),
-                finished: false,
-            });
+        if let Some(Complaint::Unresolved { host }) = complaint(&text)
+            && let Some(need) = Need::host(&host, &template.pod_uid)
+        {
+            let _ = hosts.send(need);
         }
         recorder.record(Fact::Log(LogLine {
             stamp,

@@ -4,7 +4,6 @@
 //! the API server, in the order in which a pod's own resolver would ask: nothing is created in the cluster for it.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::LazyLock;
 use std::time::Duration;
 
 use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
@@ -12,12 +11,11 @@ use hickory_proto::rr::{Name, RData, RecordType};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
 use kube::{Api, Client};
-use regex::Regex;
-use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::hosts::Need;
 use crate::evidence::model::{Answer, Fact, Vantage};
 use crate::evidence::recorder::Recorder;
 
@@ -28,40 +26,51 @@ const LATER: Duration = Duration::from_secs(10);
 const HOSTS: usize = 50;
 const DEADLINE: Duration = Duration::from_secs(3);
 
-/// A host that a pod was told of or complained about.
-#[derive(Debug)]
-pub struct Host {
-    pub host: String,
-    pub pod_uid: String,
-    /// The pod has ended and will not use it any more.
-    pub finished: bool,
-}
+/// After how many failures of the resolver in a row a host is left alone.
+const FAILURES: u32 = 5;
 
+#[derive(Default)]
 struct Asked {
     pods: HashSet<String>,
     times: u32,
+    failures: u32,
+    /// It has addresses, or cannot be asked for: nothing new is to be expected.
+    settled: bool,
     next: Option<Instant>,
 }
 
 /// Looks up each host, again and again as long as it is not found and somebody may need it.
-pub async fn look_up(client: Client, namespace: String, recorder: Recorder, mut hosts: UnboundedReceiver<Host>) {
+pub async fn look_up(client: Client, namespace: String, recorder: Recorder, mut needs: UnboundedReceiver<Need>) {
     let resolver = Resolver {
         pods: Api::namespaced(client, "kube-system"),
         namespace,
     };
     let mut asked: BTreeMap<String, Asked> = BTreeMap::new();
+    // Lines of a pod may come after its end.
+    let mut over: HashSet<String> = HashSet::new();
     loop {
         let next = asked.values().filter_map(|asked| asked.next).min();
         tokio::select! {
-            host = hosts.recv() => {
-                let Some(Host { host, pod_uid, finished }) = host else { return };
-                if finished {
-                    if let Some(asked) = asked.get_mut(&host) {
-                        asked.pods.remove(&pod_uid);
+            need = needs.recv() => {
+                match need {
+                    None => return,
+                    Some(Need::Over { pod_uid }) => {
+                        for asked in asked.values_mut() {
+                            asked.pods.remove(&pod_uid);
+                        }
+                        over.insert(pod_uid);
                     }
-                } else if asked.len() < HOSTS || asked.contains_key(&host) {
-                    let asked = asked.entry(host).or_insert_with(|| Asked { pods: HashSet::new(), times: 0, next: Some(Instant::now()) });
-                    asked.pods.insert(pod_uid);
+                    Some(Need::Host { host, pod_uid }) if !over.contains(&pod_uid) => {
+                        if asked.len() < HOSTS || asked.contains_key(&host) {
+                            let asked = asked.entry(host).or_default();
+                            asked.pods.insert(pod_uid);
+                            // The pod that asked before may have ended; the next one of its Job asks again.
+                            if asked.next.is_none() && !asked.settled {
+                                asked.next = Some(Instant::now());
+                            }
+                        }
+                    }
+                    Some(Need::Host { .. }) => {}
                 }
                 continue;
             }
@@ -82,8 +91,10 @@ pub async fn look_up(client: Client, namespace: String, recorder: Recorder, mut 
             match resolver.resolve(&host).await {
                 Ok((tried, answer)) => {
                     asked.times += 1;
+                    asked.failures = 0;
+                    asked.settled = answer != Answer::NoSuchName;
                     let wait = if asked.times < 4 { AGAIN } else { LATER };
-                    asked.next = (answer == Answer::NoSuchName).then(|| Instant::now() + wait);
+                    asked.next = (!asked.settled).then(|| Instant::now() + wait);
                     recorder.record(Fact::Lookup {
                         host,
                         vantage: Vantage::Inside,
@@ -91,12 +102,17 @@ pub async fn look_up(client: Client, namespace: String, recorder: Recorder, mut 
                         answer,
                     });
                 }
+                // A resolver that is restarted is back soon; one failure says nothing about the other hosts.
                 Err(reason) => {
-                    recorder.record(Fact::NotReadable {
-                        what: "the cluster's resolver".to_owned(),
-                        reason,
-                    });
-                    return;
+                    asked.failures += 1;
+                    asked.settled = asked.failures >= FAILURES;
+                    asked.next = (!asked.settled).then(|| Instant::now() + AGAIN * asked.failures);
+                    if asked.failures == 1 {
+                        recorder.record(Fact::NotReadable {
+                            what: "the cluster's resolver".to_owned(),
+                            reason,
+                        });
+                    }
                 }
             }
         }
@@ -201,57 +217,9 @@ fn search_list(host: &str, namespace: &str) -> Vec<String> {
     }
 }
 
-/// The hosts that a pod's containers are told of: in URLs anywhere, and in variables that hold nothing but a host.
-pub fn declared_hosts(pod: &Value) -> Vec<String> {
-    static URL: LazyLock<Option<Regex>> =
-        LazyLock::new(|| Regex::new(r"\b[a-z][a-z0-9+.-]*://(?:[^\s/@'\x22]*@)?([A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?)").ok());
-    static HOST: LazyLock<Option<Regex>> =
-        LazyLock::new(|| Regex::new(r"^([A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9-]*[A-Za-z0-9])+)(?::\d+)?$").ok());
-    let mut hosts = Vec::new();
-    let mut add = |host: &str| {
-        let host = host.to_ascii_lowercase();
-        if host.parse::<std::net::IpAddr>().is_err()
-            && host != "localhost"
-            && !hosts.contains(&host)
-            && host.contains(|c: char| c.is_alphabetic())
-        {
-            hosts.push(host);
-        }
-    };
-    for list in ["/spec/initContainers", "/spec/containers"] {
-        for container in pod.pointer(list).and_then(Value::as_array).into_iter().flatten() {
-            let texts = |field: &str| container.get(field).and_then(Value::as_array).into_iter().flatten();
-            let variables = texts("env").filter_map(|variable| variable.get("value")?.as_str());
-            for text in texts("command")
-                .chain(texts("args"))
-                .filter_map(Value::as_str)
-                .chain(variables.clone())
-            {
-                URL.iter().flat_map(|url| url.captures_iter(text)).for_each(|found| add(&found[1]));
-            }
-            for text in variables {
-                HOST.iter().filter_map(|host| host.captures(text)).for_each(|found| add(&found[1]));
-            }
-        }
-    }
-    hosts
-}
-
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
-
-    #[test]
-    fn finds_the_hosts_that_a_pod_is_told_of() {
-        let pod = json!({"spec": {"containers": [{
-            "env": [{"name": "URL", "value": "https://auth.example.invalid/realms"}, {"name": "DB", "value": "db.other.svc:5432"},
-                    {"name": "LEVEL", "value": "debug"}, {"name": "V", "value": "1.2.3"}, {"name": "IP", "value": "http://10.0.0.1:80"}],
-            "command": ["sh", "-c", "until curl -sf http://user:pw@search:9200/; do sleep 1; done; curl http://localhost:1"],
-        }]}});
-        assert_eq!(declared_hosts(&pod), ["search", "auth.example.invalid", "db.other.svc"]);
-    }
 
     #[test]
     fn searches_as_a_pod_does() {

@@ -1,5 +1,6 @@
 //! Watches a namespace and writes what it sees into the timeline. The only part of the evidence that holds a Kubernetes client.
 
+mod hosts;
 mod logs;
 mod lookups;
 mod objects;
@@ -34,14 +35,14 @@ impl Collector {
     /// When the first look does not come to its end. A kind that may not be read is no error; it is noted.
     pub async fn start(client: &Client, namespace: &str, recorder: &Recorder) -> Result<Self, CollectError> {
         let mut tasks = JoinSet::new();
-        let (pods, pods_seen) = unbounded_channel();
+        let (seen, all_seen) = unbounded_channel();
         let (hosts, hosts_seen) = unbounded_channel();
-        let mut listed = objects::watch(client, namespace, recorder, &pods, &mut tasks);
+        let mut listed = objects::watch(client, namespace, recorder, &seen, &mut tasks);
         tasks.spawn(logs::follow(
             client.clone(),
             namespace.to_owned(),
             recorder.clone(),
-            pods_seen,
+            all_seen,
             hosts,
         ));
         tasks.spawn(lookups::look_up(client.clone(), namespace.to_owned(), recorder.clone(), hosts_seen));

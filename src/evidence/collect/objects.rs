@@ -11,6 +11,7 @@ use serde_json::Value;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 
+use super::hosts::Seen;
 use crate::evidence::model::{Change, Fact};
 use crate::evidence::recorder::Recorder;
 
@@ -65,7 +66,7 @@ pub fn watch(
     client: &Client,
     namespace: &str,
     recorder: &Recorder,
-    pods: &UnboundedSender<Value>,
+    seen: &UnboundedSender<Seen>,
     tasks: &mut JoinSet<()>,
 ) -> UnboundedReceiver<(&'static str, bool)> {
     let (listed, receiver) = unbounded_channel();
@@ -91,7 +92,7 @@ pub fn watch(
             kind: kind.kind,
             api_version,
             recorder: recorder.clone(),
-            pods: (kind.kind == "Pod").then(|| pods.clone()),
+            seen: matches!(kind.kind, "ConfigMap" | "Pod").then(|| seen.clone()),
             listed: Some(listed.clone()),
             known: HashMap::new(),
             before: HashMap::new(),
@@ -105,7 +106,8 @@ struct Watch {
     kind: &'static str,
     api_version: String,
     recorder: Recorder,
-    pods: Option<UnboundedSender<Value>>,
+    /// Where kinds go that tell of containers and hosts.
+    seen: Option<UnboundedSender<Seen>>,
     listed: Option<UnboundedSender<(&'static str, bool)>>,
     /// What exists, by UID, with its resource version.
     known: HashMap<String, (String, DynamicObject)>,
@@ -175,10 +177,11 @@ impl Watch {
         // The API leaves both out in lists.
         value["kind"] = Value::from(self.kind);
         value["apiVersion"] = Value::from(self.api_version.as_str());
-        if let Some(pods) = &self.pods
-            && change == Change::Applied
-        {
-            let _ = pods.send(value.clone());
+        if let Some(seen) = &self.seen {
+            let _ = seen.send(Seen {
+                change,
+                object: value.clone(),
+            });
         }
         self.recorder.record_object(change, value);
     }
