@@ -15,15 +15,19 @@ use rekindle::command::Command;
 use rekindle::diagnosis::detectors::DETECTORS;
 use rekindle::events::Events;
 use rekindle::outcome::{Outcome, Profile, Variant};
+use rekindle::report;
 use rekindle::run::{self, Options};
+use rekindle::scenario::{self, Knowable};
 use rekindle::toolchain::{self, Toolchain};
-use rekindle::{report, scenario};
+use rekindle::trial::Trial;
 use tokio_util::sync::CancellationToken;
 
 /// How often each way to a cluster is measured.
 const CLUSTERS: usize = 3;
 /// How many diagnoses are timed at the least.
 const DIAGNOSES: usize = 30;
+/// How many trials at once: a core should be free for what is measured.
+const AT_ONCE: usize = 3;
 /// How long the harness is watched while it waits.
 const WAITING: Duration = Duration::from_secs(60);
 const DEADLINE: Duration = Duration::from_secs(300);
@@ -128,14 +132,13 @@ async fn kind(tools: &Toolchain, cancel: &CancellationToken) -> Result<Duration,
 /// Trials until enough diagnoses have been timed; the processor time is taken while the first of them wait.
 async fn trials(options: &Options, cancel: &CancellationToken) -> Result<bool, Error> {
     let standing = run::stand(options, &Events::silent(), cancel).await?;
-    let chosen: Vec<_> = run::trials(options)
-        .into_iter()
-        .filter(|trial| trial.id.variant == Variant::Broken)
-        .collect();
+    // Those whose cause can be known while the engine waits; the others are known only when it has given up.
+    let early = |trial: &Trial<'_>| trial.id.variant == Variant::Broken && trial.scenario.knowable == Knowable::Early;
+    let chosen: Vec<_> = run::trials(options).into_iter().filter(early).collect();
     let mut outcomes: Vec<Outcome> = Vec::new();
     while outcomes.iter().filter(|outcome| outcome.lag_ms.is_some()).count() < DIAGNOSES {
         let before = outcomes.len();
-        outcomes.extend(run::carry_out(&chosen, &standing, 2, cancel).await);
+        outcomes.extend(run::carry_out(&chosen, &standing, AT_ONCE, cancel).await);
         if outcomes[before..].iter().all(|outcome| outcome.lag_ms.is_none()) {
             let sentences: Vec<_> = outcomes[before..].iter().map(|outcome| outcome.sentence.as_str()).collect();
             return Err(format!("nothing is diagnosed: {}", sentences.join("; ")).into());

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::fixture::*;
 use super::Diagnosis;
+use super::fixture::*;
 use crate::evidence::Answer;
 
 fn waits_for_public_name(name: &str) -> Value {
