@@ -26,8 +26,8 @@ use tokio_util::sync::CancellationToken;
 const CLUSTERS: usize = 3;
 /// How many diagnoses are timed at the least.
 const DIAGNOSES: usize = 30;
-/// How many trials at once: a core should be free for what is measured.
-const AT_ONCE: usize = 3;
+/// How many trials at once: as many as a run has on two cores.
+const AT_ONCE: usize = 6;
 /// How long the harness is watched while it waits.
 const WAITING: Duration = Duration::from_secs(60);
 const DEADLINE: Duration = Duration::from_secs(300);
@@ -135,6 +135,7 @@ async fn trials(options: &Options, cancel: &CancellationToken) -> Result<bool, E
     // Those whose cause can be known while the engine waits; the others are known only when it has given up.
     let early = |trial: &Trial<'_>| trial.id.variant == Variant::Broken && trial.scenario.knowable == Knowable::Early;
     let chosen: Vec<_> = run::trials(options).into_iter().filter(early).collect();
+    let chosen = [chosen.clone(), chosen].concat();
     let mut outcomes: Vec<Outcome> = Vec::new();
     while outcomes.iter().filter(|outcome| outcome.lag_ms.is_some()).count() < DIAGNOSES {
         let before = outcomes.len();
