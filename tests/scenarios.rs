@@ -43,7 +43,7 @@ fn main() -> ExitCode {
             Test::test(id.to_string(), move || {
                 let trials = run::trials(&options);
                 let trial = trials.into_iter().find(|trial| trial.id == id).ok_or("it is gone")?;
-                judge(&stage.carry_out(&options, &trial)?, expected)
+                judge(&stage.carry_out(&options, &trial, true)?, expected)
             })
         })
         .collect();
@@ -53,7 +53,8 @@ fn main() -> ExitCode {
             let folder = tempfile::tempdir()?;
             let scenario = mutant.scenario(Path::new(SCENARIOS), folder.path())?;
             let trial = mutant.trial(&scenario);
-            judge(&stage.carry_out(&options, &trial)?, mutant.verdict)
+            // That a mutant fails is what is wanted: its progress would read as trouble.
+            judge(&stage.carry_out(&options, &trial, false)?, mutant.verdict)
         })
     }));
     let conclusion = libtest_mimic::run(&arguments, tests);
@@ -136,12 +137,14 @@ impl Stage {
         shared.clone().map_err(Failed::from)
     }
 
-    fn carry_out(&self, options: &Options, trial: &Trial<'_>) -> Result<Outcome, Failed> {
+    fn carry_out(&self, options: &Options, trial: &Trial<'_>, told: bool) -> Result<Outcome, Failed> {
         let shared = self.shared(options)?;
-        let standing = &shared.standing;
-        Ok(self
-            .runtime()
-            .block_on(trial.run(&standing.ground, standing.provision, &shared.interrupt.cancel)))
+        let mut ground = shared.standing.ground.clone();
+        if !told {
+            ground.events = Events::silent();
+        }
+        let provision = shared.standing.provision;
+        Ok(self.runtime().block_on(trial.run(&ground, provision, &shared.interrupt.cancel)))
     }
 
     /// Removes the cluster; whether nothing is left.
