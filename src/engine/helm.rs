@@ -98,6 +98,7 @@ impl Helm {
         }
         command
             .env("HELM_PLUGINS", self.home.join("plugins"))
+            .env("KUBECACHEDIR", self.home.join("kube"))
             .arg("--kubeconfig")
             .arg(&self.kubeconfig)
     }
