@@ -14,6 +14,26 @@ use sha2::Sha256;
 /// Shorter values are not searched for in other texts: `true` or `8080` stand everywhere. In the Secret itself they are replaced too.
 const SHORTEST: usize = 6;
 
+/// Fields that name objects and tie them together. They stay as they are: a user name in a Secret is often the name of the release as
+/// well, and an object whose name changes when the Secret is read would be two.
+const IDENTITY: &[&str] = &[
+    "apiVersion",
+    "claimName",
+    "generateName",
+    "key",
+    "kind",
+    "labels",
+    "matchLabels",
+    "name",
+    "namespace",
+    "nodeName",
+    "resourceVersion",
+    "secretName",
+    "selector",
+    "serviceAccountName",
+    "uid",
+];
+
 /// Replaces the values of Secrets.
 pub struct Redactor {
     key: [u8; 32],
@@ -129,7 +149,10 @@ impl Redactor {
             Value::Array(items) => items.iter_mut().for_each(|item| self.value(item)),
             Value::Object(fields) => {
                 self.environment(fields);
-                fields.values_mut().for_each(|field| self.value(field));
+                fields
+                    .iter_mut()
+                    .filter(|(key, _)| !IDENTITY.contains(&key.as_str()))
+                    .for_each(|(_, field)| self.value(field));
             }
             _ => {}
         }
@@ -191,6 +214,18 @@ mod tests {
             );
         }
         assert_eq!(pod["spec"]["containers"][0]["env"][1]["value"], "1");
+    }
+
+    #[test]
+    fn an_object_keeps_its_name_when_a_secret_holds_the_same_word() {
+        let mut redactor = Redactor::new([7; 32]);
+        redactor.learn(b"parcels", None);
+        let mut pod = json!({"kind": "Pod", "metadata": {"name": "parcels-x", "labels": {"app": "parcels"}}, "spec": {"containers": [
+            {"name": "parcels", "args": ["--login=parcels"]}]}});
+        redactor.object(&mut pod);
+        assert_eq!(pod["metadata"]["name"], "parcels-x");
+        assert_eq!(pod["metadata"]["labels"]["app"], "parcels");
+        assert!(!pod["spec"]["containers"][0]["args"][0].as_str().unwrap().contains("parcels"));
     }
 
     #[test]
