@@ -331,9 +331,12 @@ pub async fn clean(state: &Path, events: &Events) -> Result<Vec<Removed>, Cluste
 async fn remove_where(state: &Path, events: &Events, wanted: impl Fn(&Entry) -> bool) -> Result<Vec<Removed>, ClusterError> {
     let journal = Journal::open(state)?;
     let mut removed = Vec::new();
+    let mut busy = None;
     for entry in journal.entries()?.into_iter().filter(wanted) {
+        // One that is in use must not keep what nobody uses.
         let Some(_lock) = journal.claim(&entry.run_id)? else {
-            return Err(in_use(&entry));
+            busy = Some(in_use(&entry));
+            continue;
         };
         if let Some(entry) = journal.entry(&entry.run_id)? {
             removed.push(removal::remove(&journal, entry, events).await?);
@@ -341,7 +344,7 @@ async fn remove_where(state: &Path, events: &Events, wanted: impl Fn(&Entry) -> 
             journal.remove(&entry.run_id)?;
         }
     }
-    Ok(removed)
+    busy.map_or(Ok(removed), Err)
 }
 
 /// What dead runs had left and what was removed of it.

@@ -115,10 +115,12 @@ impl Trial<'_> {
         cancel: &CancellationToken,
     ) -> Result<(), TrialError> {
         let stage = stage::Stage::set(self, ground, namespace, cancel).await?;
-        match self.id.variant {
+        let carried_out = match self.id.variant {
             Variant::Broken => broken::carry_out(&stage, outcome, cancel).await,
             Variant::Twin => twin::carry_out(&stage, outcome, cancel).await,
-        }
+        };
+        outcome.cleanup_failures.extend(stage.strike().await);
+        carried_out
     }
 
     fn blank(&self, ground: &Ground, provision: Duration) -> Outcome {

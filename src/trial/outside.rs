@@ -1,5 +1,6 @@
 //! Servers that answer on this machine and not in the cluster: containers beside it.
 
+use std::mem::ManuallyDrop;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,8 +10,10 @@ use hyper_util::rt::TokioIo;
 use testcontainers::core::{ContainerPort, WaitFor};
 use testcontainers::runners::AsyncRunner;
 use testcontainers::{ContainerAsync, GenericImage, ImageExt};
+use tokio_util::sync::CancellationToken;
 
 use crate::cluster::RUN_LABEL;
+use crate::command::{Command, CommandError};
 use crate::evidence::{Answer, Fact, Recorder, Vantage};
 use crate::scenario::Outside;
 
@@ -29,8 +32,30 @@ pub enum OutsideError {
     Silent { url: String, reason: String },
 }
 
-/// A server beside the cluster; it goes when this is dropped, and its label lets the next start remove it if nothing could be dropped.
-pub struct Beside(#[allow(dead_code, reason = "held for its end")] ContainerAsync<GenericImage>);
+/// How long the removal of a container may take.
+const REMOVAL: Duration = Duration::from_secs(30);
+
+/// A server beside the cluster. End it with [`Beside::stop`]; dropped without that it is removed in the background, and its label lets the
+/// cluster's removal or the next start remove it if even that was cut off.
+pub struct Beside {
+    id: String,
+    // Its own removal on drop blocks the thread, and waits for ever on a connection that Docker has closed in the meantime.
+    _container: ManuallyDrop<ContainerAsync<GenericImage>>,
+    gone: bool,
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        if !self.gone {
+            let removal = removal(&self.id);
+            tokio::spawn(async move { removal.run(&CancellationToken::new()).await });
+        }
+    }
+}
+
+fn removal(id: &str) -> Command {
+    Command::new("docker", REMOVAL).args(["rm", "--force", "--volumes", id])
+}
 
 impl Beside {
     /// Starts the server, asks it from outside, and records the answer.
@@ -63,6 +88,11 @@ impl Beside {
             .await
             .map_err(start_error)?;
         let port = container.get_host_port_ipv4(PORT).await.map_err(start_error)?;
+        let beside = Self {
+            id: container.id().to_owned(),
+            _container: ManuallyDrop::new(container),
+            gone: false,
+        };
         let silent = |reason: String| OutsideError::Silent { url: url.clone(), reason };
         let status = tokio::time::timeout(DEADLINE, ask(port, &outside.url))
             .await
@@ -73,7 +103,18 @@ impl Beside {
             vantage: Vantage::Outside,
             answer: Answer::Http { status },
         });
-        Ok(Self(container))
+        Ok(beside)
+    }
+
+    /// Removes the server.
+    ///
+    /// # Errors
+    /// When Docker does not.
+    pub async fn stop(mut self) -> Result<(), CommandError> {
+        // Cleaning up is not interrupted: it has a deadline of its own.
+        let removed = removal(&self.id).run(&CancellationToken::new()).await;
+        self.gone = removed.is_ok();
+        removed.map(|_| ())
     }
 }
 

@@ -46,7 +46,7 @@ pub struct Stage<'a> {
     pub watch: Watch,
     pub helm: Helm,
     _collector: Collector,
-    _beside: Vec<Beside>,
+    beside: Vec<Beside>,
 }
 
 impl<'a> Stage<'a> {
@@ -126,8 +126,19 @@ impl<'a> Stage<'a> {
             watch,
             helm,
             _collector: collector,
-            _beside: beside,
+            beside,
         })
+    }
+
+    /// Ends what stands beside the cluster; what fails is told.
+    pub async fn strike(self) -> Vec<String> {
+        let mut failures = Vec::new();
+        for beside in self.beside {
+            if let Err(error) = beside.stop().await {
+                failures.push(format!("failed to remove a container beside the cluster: {error}"));
+            }
+        }
+        failures
     }
 
     /// The request that installs the chart in this trial's variant.
