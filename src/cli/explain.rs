@@ -15,7 +15,7 @@ use crate::report::markdown;
 use crate::report::text::{Paint, pad, wrap};
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  rekindle explain hook-target-unreachable\n  rekindle explain ttl-deleted-job | less")]
+#[command(after_help = "Examples:\n  rekindle explain hook-target-unreachable\n  rekindle explain secret-missing | less")]
 pub struct ExplainArgs {
     /// The failure: a slug, or a scenario of it
     slug: String,

@@ -35,7 +35,7 @@ Examples:
   rekindle list                                       what there is
   rekindle explain hook-target-unreachable            one failure: symptom, cause, remedy
   rekindle run hook-target-unreachable                break it, diagnose it, mend it
-  rekindle run --engine helm-3,helm-4                 every scenario, two engines
+  rekindle run --engine helm-4                        every scenario, one engine
   rekindle clean                                      remove all that rekindle left behind
 
 Each verdict and each class of error has an exit code of its own: see README.md.";

@@ -21,8 +21,8 @@ const EXAMPLES: &str = "\
 Examples:
   rekindle run                                        everything
   rekindle run hook-target-unreachable                one failure, all of its forms
-  rekindle run --engine helm-3,helm-4 --profile faithful
-  rekindle run ttl-deleted-job --keep                 and look at the cluster afterwards
+  rekindle run --engine helm-4 --profile faithful     durations as documented
+  rekindle run secret-missing --keep                  and look at the cluster afterwards
   rekindle run --format json | jq .verdict            nothing but the report on standard output
 
 The first run sets up Docker where that is possible, and builds Kubernetes and the engines from source. That takes minutes; \
@@ -54,10 +54,10 @@ pub struct RunArgs {
     /// How many trials at once [default: what memory and cores allow]
     #[arg(long, short, value_name = "N", help_heading = "Where to run it")]
     jobs: Option<NonZeroUsize>,
-    /// Keep the cluster, and the namespaces of what did not pass
+    /// Keep the cluster and the namespaces of the trials
     #[arg(long, help_heading = "Where to run it")]
     keep: bool,
-    /// The name of the cluster; one that is up already is used [default: a new one, removed at the end]
+    /// The name of the cluster: one that is up is used and stays, else it is made and removed at the end [default: rekindle]
     #[arg(long, value_name = "NAME", help_heading = "Where to run it")]
     name: Option<String>,
     /// A node image of your own instead of the one that is built

@@ -130,6 +130,16 @@ impl<F: Fn(Location, String) -> ScenarioError> Loader<'_, F> {
         inequalities: &[Spanned<String>],
         with_twin: bool,
     ) -> Result<Scenario, ScenarioError> {
+        // Without words, any failure would pass for the documented one.
+        for engine in &self.file.engines {
+            if broken.expect.engine_fails.get(&engine.value).is_none_or(Vec::is_empty) {
+                let message = format!(
+                    "expect.engine-fails of {id} holds no words of `{}`; write what the engine says",
+                    engine.value
+                );
+                return Err((self.at)(engine.defined, message));
+            }
+        }
         let chart = self.present("chart", &self.file.chart, "Chart.yaml")?;
         let values = |values: &Spanned<PathBuf>| self.present("values", values, "");
         let pace = |profile: &ProfileFile, name: &str| self.pace(profile, name, broken, inequalities);
@@ -258,6 +268,11 @@ mod tests {
                 ":1:1: slug: `hook-target` stands in the folder",
             ),
             ("knowable: early", "knowable: soon", "unknown variant"),
+            (
+                "helm-4: [\"failed post-install\"",
+                "helm-9: [\"failed post-install\"",
+                ":6:11: expect.engine-fails of hook-target-unreachable holds no words of `helm-4`; write what the engine says",
+            ),
         ] {
             assert!(GOOD.contains(from), "{from}");
             let error = load_with(|text| text.replacen(from, to, 1)).unwrap_err();
