@@ -73,6 +73,7 @@ async fn measure() -> Result<bool, Error> {
         cluster: None,
         toolchain: toolchain::Options {
             node_image: None,
+            engines: Vec::new(),
             cache: dirs.cache,
             state: dirs.state,
         },
@@ -133,7 +134,7 @@ async fn kind(tools: &Toolchain, cancel: &CancellationToken) -> Result<Duration,
 async fn trials(options: &Options, cancel: &CancellationToken) -> Result<bool, Error> {
     let standing = run::stand(options, &Events::silent(), cancel).await?;
     // Those whose cause can be known while the engine waits; the others are known only when it has given up.
-    let early = |trial: &Trial<'_>| trial.id.variant == Variant::Broken && trial.scenario.knowable == Knowable::Early;
+    let early = |trial: &Trial<'_>| trial.id.variant == Variant::Broken && trial.scenario.knowable(&trial.id.engine) == Knowable::Early;
     let chosen: Vec<_> = run::trials(options).into_iter().filter(early).collect();
     let chosen = [chosen.clone(), chosen].concat();
     let mut outcomes: Vec<Outcome> = Vec::new();
@@ -167,8 +168,8 @@ async fn trials(options: &Options, cancel: &CancellationToken) -> Result<bool, E
         used
     };
     let (used, _) = tokio::join!(watched, run::carry_out(&waiting, &standing, 1, &stop));
-    let failures = standing.clear(options, &Events::silent()).await;
-    if let Some(failure) = failures.first() {
+    let cleared = standing.clear(options, &Events::silent()).await;
+    if let Some(failure) = cleared.failures.first() {
         return Err(failure.clone().into());
     }
 

@@ -1,6 +1,7 @@
 //! A run: every chosen trial on one cluster, and the report.
 
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -11,6 +12,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{ProvisionError, provision};
+use crate::cluster::slots::Slot;
 use crate::cluster::{self, Cluster};
 use crate::diagnosis::Detector;
 use crate::events::{Event, Events};
@@ -18,7 +20,7 @@ use crate::outcome::{Outcome, Profile, TrialId, Variant};
 use crate::report::{Report, Run, Versions};
 use crate::scenario::Scenario;
 use crate::toolchain::{self, Toolchain};
-use crate::trial::{Cleanup, Ground, Trial};
+use crate::trial::{Cleanup, Ground, Sweeper, Trial};
 
 /// What a trial takes of the machine's memory at the most, in bytes; half a dozen small pods and their processes.
 const MEMORY_PER_TRIAL: u64 = 400 << 20;
@@ -81,6 +83,7 @@ pub struct Standing {
     pub tools: Toolchain,
     pub ground: Ground,
     pub provision: std::time::Duration,
+    state: PathBuf,
 }
 
 /// Sets everything up.
@@ -94,15 +97,18 @@ pub async fn stand(options: &Options, events: &Events, cancel: &CancellationToke
     if let Some(name) = &options.cluster {
         wanted.name.clone_from(name);
     }
-    let (tools, cluster) = provision(&wanted, &options.toolchain, events, cancel).await?;
+    let toolchain = toolchain::Options {
+        engines: trials(options).into_iter().map(|trial| trial.id.engine).collect(),
+        ..options.toolchain.clone()
+    };
+    let (tools, cluster) = provision(&wanted, &toolchain, events, cancel).await?;
     let ground = Ground {
         client: cluster.client.clone(),
         kubeconfig: cluster.kubeconfig.clone(),
         run_id: cluster.run_id.clone(),
         kubernetes_version: tools.kubernetes_version.clone(),
-        helm: tools.helm.clone(),
-        helm_version: tools.helm_version.clone(),
-        helm_home: options.toolchain.state.join("helm"),
+        engines: tools.engines.clone(),
+        engine_home: options.toolchain.state.join("engines"),
         tools_image: tools.images.tools.reference.clone(),
         standin_image: tools.images.standin.reference.clone(),
         events: events.clone(),
@@ -111,31 +117,55 @@ pub async fn stand(options: &Options, events: &Events, cancel: &CancellationToke
             (false, true) => Cleanup::WithCluster,
             (false, false) => Cleanup::Namespace,
         },
+        sweeper: Sweeper::default(),
     };
     Ok(Standing {
         cluster,
         tools,
         ground,
         provision: started.elapsed(),
+        state: options.toolchain.state.clone(),
     })
 }
 
 impl Standing {
-    /// Removes what this run made, and stops the Docker engine if nobody else uses it. What fails is told.
-    pub async fn clear(self, options: &Options, events: &Events) -> Vec<String> {
-        let mut failures = Vec::new();
-        let fresh = self.cluster.fresh();
-        if fresh && !options.keep {
+    /// Carries one trial out, once one of so many slots that all processes share is free.
+    pub async fn carry_out(&self, trial: &Trial<'_>, events: &Events, jobs: usize, cancel: &CancellationToken) -> Outcome {
+        let ground = Ground {
+            events: events.clone(),
+            ..self.ground.clone()
+        };
+        match Slot::take(&self.state, jobs, cancel).await {
+            Ok(_slot) => trial.run(&ground, self.provision, cancel).await,
+            Err(error) => trial.not_run(error.to_string()),
+        }
+    }
+
+    /// Removes what this run made, and stops the Docker engine if nobody else uses it.
+    pub async fn clear(self, options: &Options, events: &Events) -> Cleared {
+        let mut failures = self.ground.sweeper.finish().await;
+        let mut cluster_left = false;
+        if self.cluster.fresh() && !options.keep {
             drop(self.ground);
             if let Err(error) = self.cluster.down(events).await {
                 failures.push(error.to_string());
+                cluster_left = true;
             }
         } else {
             drop(self.cluster);
         }
         release(options, &mut failures).await;
-        failures
+        Cleared { failures, cluster_left }
     }
+}
+
+/// How the removal of all that a run made ended.
+#[derive(Debug)]
+pub struct Cleared {
+    /// A sentence for each thing that is still there.
+    pub failures: Vec<String>,
+    /// Whether the cluster that was to go is among them.
+    pub cluster_left: bool,
 }
 
 async fn release(options: &Options, failures: &mut Vec<String>) {
@@ -187,14 +217,13 @@ pub async fn run(options: &Options, events: &Events, cancel: &CancellationToken)
     let outcomes = carry_out(&trials, &standing, jobs(options), cancel).await;
     run.versions.kubernetes.clone_from(&standing.tools.kubernetes_version);
     run.versions.kind.clone_from(&standing.tools.kind_version);
-    run.versions
-        .engines
-        .insert("helm-4".to_owned(), standing.tools.helm_version.clone());
-    run.clusters_created = u32::from(standing.cluster.fresh());
-    run.cleanup_failures = standing.clear(options, events).await;
-    if !options.keep {
-        run.clusters_left = run.clusters_created.min(u32::try_from(run.cleanup_failures.len()).unwrap_or(1));
+    for (name, engine) in &standing.tools.engines {
+        run.versions.engines.insert(name.clone(), engine.version.clone());
     }
+    run.clusters_created = u32::from(standing.cluster.fresh());
+    let cleared = standing.clear(options, events).await;
+    run.clusters_left = u32::from(cleared.cluster_left);
+    run.cleanup_failures = cleared.failures;
     run.wall = started.elapsed();
     run.interrupted = cancel.is_cancelled();
     Ok(Report::new(run, outcomes))
@@ -202,14 +231,15 @@ pub async fn run(options: &Options, events: &Events, cancel: &CancellationToken)
 
 /// Carries trials out, so many at once.
 pub async fn carry_out(trials: &[Trial<'_>], standing: &Standing, jobs: usize, cancel: &CancellationToken) -> Vec<Outcome> {
-    let slots = Arc::new(Semaphore::new(jobs));
+    // One after the other in their order here; the slots bound what all processes do together.
+    let turns = Arc::new(Semaphore::new(jobs));
     let mut running: FuturesUnordered<_> = trials
         .iter()
         .map(|trial| {
-            let slots = slots.clone();
+            let turns = turns.clone();
             async move {
-                let _slot = slots.acquire().await;
-                trial.run(&standing.ground, standing.provision, cancel).await
+                let _turn = turns.acquire().await;
+                standing.carry_out(trial, &standing.ground.events, jobs, cancel).await
             }
         })
         .collect();

@@ -77,6 +77,7 @@ fn options(folder: &Path) -> Result<Options, String> {
         cluster: None,
         toolchain: rekindle::toolchain::Options {
             node_image: None,
+            engines: Vec::new(),
             cache: dirs.cache,
             state: dirs.state,
         },
@@ -85,9 +86,6 @@ fn options(folder: &Path) -> Result<Options, String> {
 }
 
 fn judge(outcome: &Outcome, expected: Verdict) -> Result<(), Failed> {
-    if !outcome.cleanup_failures.is_empty() {
-        return Err(outcome.cleanup_failures.join("; ").into());
-    }
     if outcome.verdict == expected {
         return Ok(());
     }
@@ -139,12 +137,15 @@ impl Stage {
 
     fn carry_out(&self, options: &Options, trial: &Trial<'_>, told: bool) -> Result<Outcome, Failed> {
         let shared = self.shared(options)?;
-        let mut ground = shared.standing.ground.clone();
-        if !told {
-            ground.events = Events::silent();
-        }
-        let provision = shared.standing.provision;
-        Ok(self.runtime().block_on(trial.run(&ground, provision, &shared.interrupt.cancel)))
+        let events = if told {
+            shared.standing.ground.events.clone()
+        } else {
+            Events::silent()
+        };
+        let carried_out = shared
+            .standing
+            .carry_out(trial, &events, run::jobs(options), &shared.interrupt.cancel);
+        Ok(self.runtime().block_on(carried_out))
     }
 
     /// Removes the cluster; whether nothing is left.
@@ -157,10 +158,10 @@ impl Stage {
         };
         let events = shared.standing.ground.events.clone();
         let failures = self.runtime().block_on(async {
-            let failures = shared.standing.clear(options, &events).await;
+            let cleared = shared.standing.clear(options, &events).await;
             drop(events);
             shared.reporter.finish().await;
-            failures
+            cleared.failures
         });
         failures.iter().for_each(|failure| eprintln!("error: {failure}"));
         failures.is_empty()

@@ -93,10 +93,11 @@ pub struct Context {
 }
 
 impl Context {
-    /// Where the toolchain finds and keeps what it builds.
+    /// Where the toolchain finds and keeps what it builds, every engine included.
     pub fn toolchain(&self, node_image: Option<String>) -> toolchain::Options {
         toolchain::Options {
             node_image,
+            engines: crate::engine::NAMES.iter().map(|name| (*name).to_owned()).collect(),
             cache: self.dirs.cache.clone(),
             state: self.dirs.state.clone(),
         }

@@ -11,6 +11,7 @@ mod journal;
 mod owner;
 pub mod preflight;
 mod removal;
+pub mod slots;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Helm 4, through its real binary.
+//! Helm 3 and 4, through their real binaries.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use super::{Ended, EngineError, Operation, Request};
+use super::{Ended, EngineError, Request, Wait};
 use crate::command::Command;
 use crate::evidence::{EngineStart, Fact, Recorder};
 use crate::scenario::duration::human;
@@ -34,9 +34,56 @@ const FOREIGN: &[&str] = &[
     "HELM_QPS",
 ];
 
+/// Which Helm; what it is told differs between them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Major {
+    Three,
+    Four,
+}
+
+impl Major {
+    /// The one that an engine's name means.
+    pub fn of(engine: &str) -> Self {
+        if engine == "helm-3" { Self::Three } else { Self::Four }
+    }
+
+    fn engine(self) -> &'static str {
+        match self {
+            Self::Three => "helm-3",
+            Self::Four => "helm-4",
+        }
+    }
+
+    /// How it waits where nobody says.
+    fn usual_wait(self) -> Wait {
+        match self {
+            Self::Three => Wait::Legacy,
+            Self::Four => Wait::Watcher,
+        }
+    }
+
+    /// What it is told about waiting; Helm 3 waits for hooks only where it is told nothing.
+    fn waiting(self, request: &Request) -> Vec<&'static str> {
+        let mut arguments = match (self, request.told.wait.unwrap_or(self.usual_wait())) {
+            (_, Wait::HookOnly) => Vec::new(),
+            (Self::Three, _) => vec!["--wait", "--wait-for-jobs"],
+            (Self::Four, Wait::Watcher) => vec!["--wait=watcher", "--wait-for-jobs"],
+            (Self::Four, Wait::Legacy) => vec!["--wait=legacy", "--wait-for-jobs"],
+        };
+        if request.told.rollback_on_failure {
+            arguments.push(match self {
+                Self::Three => "--atomic",
+                Self::Four => "--rollback-on-failure",
+            });
+        }
+        arguments
+    }
+}
+
 /// Helm with a kubeconfig and folders of its own; it sees no plugins and no repositories of the user's.
 #[derive(Debug, Clone)]
 pub struct Helm {
+    major: Major,
     binary: PathBuf,
     version: String,
     kubeconfig: PathBuf,
@@ -45,12 +92,13 @@ pub struct Helm {
 
 impl Helm {
     /// `home` is a folder for Helm's own cache and configuration.
-    pub fn new(binary: &Path, version: &str, kubeconfig: &Path, home: &Path) -> Self {
+    pub fn new(major: Major, binary: &Path, version: &str, kubeconfig: &Path, home: &Path) -> Self {
         Self {
+            major,
             binary: binary.to_owned(),
             version: version.to_owned(),
             kubeconfig: kubeconfig.to_owned(),
-            home: home.to_owned(),
+            home: home.join(major.engine()),
         }
     }
 
@@ -58,33 +106,30 @@ impl Helm {
         &self.version
     }
 
-    fn arguments(request: &Request) -> Vec<String> {
+    fn arguments(&self, request: &Request) -> Vec<String> {
         let mut arguments = vec![
             request.operation.as_str().to_owned(),
             request.release.clone(),
             request.chart.display().to_string(),
         ];
         arguments.extend(["--namespace".to_owned(), request.namespace.clone()]);
-        if request.operation == Operation::Upgrade {
-            arguments.push("--reuse-values".to_owned());
-        }
         for values in &request.values {
             arguments.extend(["--values".to_owned(), values.display().to_string()]);
         }
         for (path, value) in &request.set {
             arguments.extend([
-                "--set-string".to_owned(),
+                "--set".to_owned(),
                 format!("{path}={}", value.replace('\\', r"\\").replace(',', r"\,")),
             ]);
         }
-        arguments.extend(["--wait=watcher", "--wait-for-jobs", "--timeout"].map(str::to_owned));
-        arguments.push(human(request.timeout));
+        arguments.extend(self.major.waiting(request).into_iter().map(str::to_owned));
+        arguments.extend(["--timeout".to_owned(), human(request.timeout)]);
         arguments
     }
 
     /// The request as a person would type it.
-    pub fn display(request: &Request) -> String {
-        Command::new("helm", Duration::ZERO).args(Self::arguments(request)).display()
+    pub fn display(&self, request: &Request) -> String {
+        Command::new("helm", Duration::ZERO).args(self.arguments(request)).display()
     }
 
     /// Helm with everything of its own, and nothing of the caller's.
@@ -118,7 +163,7 @@ impl Helm {
     }
 
     /// The removal of a request's release as a person would type it.
-    pub fn display_uninstall(request: &Request) -> String {
+    pub fn display_uninstall(&self, request: &Request) -> String {
         Command::new("helm", Duration::ZERO)
             .args(Self::uninstall_arguments(request))
             .display()
@@ -138,11 +183,12 @@ impl Helm {
         Ok(())
     }
 
-    /// Runs Helm to its end, and records what it was told, what it printed, and how it ended.
+    /// Runs Helm to its end, and records what it was told, what it printed, and how it ended. Without a recorder it is only run: what
+    /// others installed before is no part of what is diagnosed.
     ///
     /// # Errors
     /// When it could not be run or was interrupted; that it failed is in [`Ended`].
-    pub async fn run(&self, request: &Request, recorder: &Recorder, cancel: &CancellationToken) -> Result<Ended, EngineError> {
+    pub async fn run(&self, request: &Request, recorder: Option<&Recorder>, cancel: &CancellationToken) -> Result<Ended, EngineError> {
         let values_error = |source| EngineError::Values {
             release: request.release.clone(),
             source,
@@ -154,40 +200,45 @@ impl Helm {
             .map_err(values_error)?;
         overlay.write_all(request.overlay.to_string().as_bytes()).map_err(values_error)?;
 
-        let mut command = self.command(request.timeout * WAITS + SLACK).args(Self::arguments(request));
+        let mut command = self.command(request.timeout * WAITS + SLACK).args(self.arguments(request));
         if request.overlay != Value::Null {
             command = command.arg("--values").arg(overlay.path());
         }
 
-        recorder.record(Fact::EngineStarted(EngineStart {
-            engine: "helm-4".to_owned(),
+        let record = |fact: Fact| {
+            if let Some(recorder) = recorder {
+                recorder.record(fact);
+            }
+        };
+        let wait = request.told.wait.unwrap_or(self.major.usual_wait());
+        record(Fact::EngineStarted(EngineStart {
+            engine: self.major.engine().to_owned(),
             version: self.version.clone(),
             operation: request.operation.as_str().to_owned(),
             release: request.release.clone(),
             namespace: request.namespace.clone(),
-            wait: "watcher".to_owned(),
-            wait_for_jobs: true,
+            wait: wait.as_str().to_owned(),
+            wait_for_jobs: wait != Wait::HookOnly,
             timeout_ms: u64::try_from(request.timeout.as_millis()).unwrap_or(u64::MAX),
         }));
         let started = Instant::now();
-        let lines = recorder.clone();
-        let output = command
-            .on_line(move |stream, text| {
+        if let Some(lines) = recorder.cloned() {
+            command = command.on_line(move |stream, text| {
                 lines.record(Fact::EngineLine {
                     stream,
                     text: text.to_owned(),
-                })
-            })
-            .run_any_status(cancel)
-            .await
-            .map_err(|source| EngineError::Command {
-                release: request.release.clone(),
-                source,
-            })?;
-        recorder.record(Fact::EngineEnded {
+                });
+            });
+        }
+        let output = command.run_any_status(cancel).await.map_err(|source| EngineError::Command {
+            release: request.release.clone(),
+            source,
+        })?;
+        record(Fact::EngineEnded {
             exit_code: output.status.code(),
         });
-        let words = recorder.redacted(String::from_utf8_lossy(&output.stderr).trim());
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        let words = recorder.map_or_else(|| stderr.trim().to_owned(), |recorder| recorder.redacted(stderr.trim()));
         Ok(Ended {
             exit_code: output.status.code(),
             words,
@@ -198,11 +249,15 @@ impl Helm {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Operation, Told};
     use super::*;
 
-    #[test]
-    fn a_request_reads_as_one_would_type_it() {
-        let request = Request {
+    fn helm(major: Major) -> Helm {
+        Helm::new(major, Path::new("helm"), "v1.2.3", Path::new("kubeconfig"), Path::new("home"))
+    }
+
+    fn request(told: Told) -> Request {
+        Request {
             operation: Operation::Upgrade,
             release: "openhands".to_owned(),
             namespace: "a".to_owned(),
@@ -211,10 +266,24 @@ mod tests {
             overlay: Value::Null,
             set: vec![("config.url".to_owned(), "http://a,b".to_owned())],
             timeout: Duration::from_secs(240),
+            told,
+        }
+    }
+
+    #[test]
+    fn a_request_reads_as_one_would_type_it() {
+        let shared = r"helm upgrade openhands chart --namespace a --values twin.yaml --set 'config.url=http://a\,b'";
+        let typed = |major, wait, rollback_on_failure| {
+            let displayed = helm(major).display(&request(Told { wait, rollback_on_failure }));
+            displayed.strip_prefix(shared).map(str::to_owned).unwrap_or(displayed)
         };
+        assert_eq!(typed(Major::Four, None, false), " --wait=watcher --wait-for-jobs --timeout 4m00s");
         assert_eq!(
-            Helm::display(&request),
-            r"helm upgrade openhands chart --namespace a --reuse-values --values twin.yaml --set-string 'config.url=http://a\,b' --wait=watcher --wait-for-jobs --timeout 4m00s"
+            typed(Major::Four, Some(Wait::Legacy), true),
+            " --wait=legacy --wait-for-jobs --rollback-on-failure --timeout 4m00s"
         );
+        assert_eq!(typed(Major::Four, Some(Wait::HookOnly), false), " --timeout 4m00s");
+        assert_eq!(typed(Major::Three, None, true), " --wait --wait-for-jobs --atomic --timeout 4m00s");
+        assert_eq!(typed(Major::Three, Some(Wait::HookOnly), false), " --timeout 4m00s");
     }
 }

@@ -7,12 +7,59 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-pub use helm::Helm;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+pub use helm::{Helm, Major};
 
 use crate::command::CommandError;
 
 /// Every engine, in the order in which they are listed.
-pub const NAMES: &[&str] = &["helm-4"];
+pub const NAMES: &[&str] = &["helm-3", "helm-4"];
+
+/// How an engine waits for resources, in the words of Helm 4's `--wait`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Wait {
+    /// Watches until everything is what kstatus calls current. Helm 4 only.
+    Watcher,
+    /// Asks every 2 s; all that Helm 3 knows.
+    Legacy,
+    /// For hooks only.
+    HookOnly,
+}
+
+impl Wait {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Watcher => "watcher",
+            Self::Legacy => "legacy",
+            Self::HookOnly => "hookOnly",
+        }
+    }
+}
+
+/// What a scenario tells its engine beside the chart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Told {
+    /// How it waits; `watcher` where it can, else `legacy`.
+    pub wait: Option<Wait>,
+    /// Helm 4's `--rollback-on-failure`, Helm 3's `--atomic`.
+    #[serde(default)]
+    pub rollback_on_failure: bool,
+}
+
+/// Why an engine cannot be told something.
+///
+/// # Errors
+/// A clause for people, where it knows no such wait.
+pub fn understands(engine: &str, told: Told) -> Result<(), String> {
+    match (engine, told.wait) {
+        ("helm-3", Some(Wait::Watcher)) => Err("`helm-3` knows no `wait: watcher`; it has legacy and hookOnly".to_owned()),
+        _ => Ok(()),
+    }
+}
 
 /// What an engine does to a release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +90,7 @@ pub struct Request {
     /// Single values by dotted path.
     pub set: Vec<(String, String)>,
     pub timeout: Duration,
+    pub told: Told,
 }
 
 /// How an engine ended.

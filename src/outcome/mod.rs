@@ -174,6 +174,9 @@ pub struct Outcome {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remedy: Option<RemedyReport>,
     pub provision_ms: u64,
+    /// Installing what is there before: other releases, and the version that is upgraded.
+    #[serde(default)]
+    pub given_ms: u64,
     /// Until the engine gave up; absent where it did not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub break_ms: Option<u64>,
@@ -198,9 +201,6 @@ pub struct Outcome {
     /// What the harness itself added: total less engine, waits, window and remedy.
     pub overhead_ms: u64,
     pub total_ms: u64,
-    /// Failures while cleaning up; they do not change the verdict, and are not kept back.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub cleanup_failures: Vec<String>,
 }
 
 impl Outcome {
@@ -218,6 +218,7 @@ impl Outcome {
             diagnosis: Diagnosis::default(),
             remedy: None,
             provision_ms: 0,
+            given_ms: 0,
             break_ms: None,
             first_correct_ms: None,
             lag_ms: None,
@@ -227,7 +228,6 @@ impl Outcome {
             window_ms: None,
             overhead_ms: 0,
             total_ms: 0,
-            cleanup_failures: Vec::new(),
         }
     }
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Remedy;
-use crate::scenario::Step;
 use crate::scenario::duration::Span;
+use crate::scenario::{GivenRelease, Step};
 
 /// Why a remedy cannot be applied here.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -21,11 +21,13 @@ pub enum PlanError {
 }
 
 /// Everything that is to be done, parameters filled in.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct Plan {
     pub set: Vec<(String, String)>,
     pub timeout: Option<Duration>,
     pub secrets: Vec<(String, BTreeMap<String, String>)>,
+    pub config_maps: Vec<(String, BTreeMap<String, String>)>,
+    pub releases: Vec<GivenRelease>,
 }
 
 impl Plan {
@@ -67,19 +69,26 @@ impl Plan {
                 self.timeout = Some(self.timeout.map_or(span.0, |timeout| timeout.max(span.0)));
             }
             Step::CreateSecret { name, literals } => self.secrets.push((fill(name, remedy)?, literals.clone())),
+            Step::CreateConfigMap { name, literals } => self.config_maps.push((fill(name, remedy)?, literals.clone())),
+            Step::Install(release) => self.releases.push(release.clone()),
         }
         Ok(())
     }
 
     /// The steps before the engine runs again, as a person would type them.
     pub fn commands(&self, namespace: &str) -> Vec<String> {
-        self.secrets
-            .iter()
-            .map(|(name, literals)| {
-                let keys: String = literals.keys().map(|key| format!(" --from-literal={key}=…")).collect();
-                format!("kubectl --namespace {namespace} create secret generic {name}{keys}")
-            })
-            .collect()
+        let secrets = self.secrets.iter().map(|(name, literals)| {
+            let keys: String = literals.keys().map(|key| format!(" --from-literal={key}=…")).collect();
+            format!("kubectl --namespace {namespace} create secret generic {name}{keys}")
+        });
+        let config_maps = self.config_maps.iter().map(|(name, literals)| {
+            let entries: String = literals
+                .iter()
+                .map(|(key, value)| format!(" --from-literal={key}={value}"))
+                .collect();
+            format!("kubectl --namespace {namespace} create configmap {name}{entries}")
+        });
+        secrets.chain(config_maps).collect()
     }
 }
 

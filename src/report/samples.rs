@@ -141,6 +141,7 @@ pub fn outcome(verdict: Verdict, variant: Variant) -> Outcome {
             ],
             healthy: true,
         }),
+        given_ms: 0,
         provision_ms: 310,
         break_ms: broken.then_some(20_140),
         first_correct_ms: broken.then_some(8_230),
@@ -151,7 +152,6 @@ pub fn outcome(verdict: Verdict, variant: Variant) -> Outcome {
         window_ms: broken.then_some(10_000),
         overhead_ms: 420,
         total_ms: if broken { 35_020 } else { 14_300 },
-        cleanup_failures: Vec::new(),
     }
 }
 
@@ -255,9 +255,6 @@ fn mend(outcome: &mut Outcome) {
             no_remedy(outcome);
             outcome.break_ms = None;
             outcome.engine_words.clear();
-            outcome
-                .cleanup_failures
-                .push("the namespace rk-3f2a-1 is still terminating after 30 s".to_owned());
             "the API server did not answer for 30 s; last seen: connection refused; run `rekindle doctor`"
         }
     };

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::chain::{self, Timing};
-use super::comparison::{comparison, labelled};
+use super::comparison::comparison;
 use super::shell::shell_wrap;
 use super::text::{Paint, count, cut_middle, excerpt, pad, pad_left, tame, took_ms, whole_ms, width, wrap};
 use super::{Report, Tally};
@@ -29,7 +29,7 @@ pub fn render(report: &Report, files: &[PathBuf], columns: usize, quiet: bool, p
     for outcome in &report.outcomes {
         let passed_twin = outcome.trial.variant == Variant::Twin && outcome.verdict.passed();
         let told_in_table = passed_twin || outcome.verdict == Verdict::NotRun || (only_failed && outcome.verdict.passed());
-        if told_in_table && outcome.cleanup_failures.is_empty() {
+        if told_in_table {
             continue;
         }
         text.push_str(&heading(outcome, columns, paint));
@@ -100,9 +100,6 @@ pub fn details(outcome: &Outcome, columns: usize, paint: Paint) -> String {
     text.push_str(&engine_words(outcome, columns, paint));
     text.push_str(&causes(outcome, columns, paint));
     text.push_str(&remedy(outcome, columns, paint));
-    for failure in &outcome.cleanup_failures {
-        text.push_str(&labelled("clean-up", &tame(failure), columns, paint));
-    }
     text
 }
 

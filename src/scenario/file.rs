@@ -1,14 +1,18 @@
 //! `scenario.yaml` as it is written.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{IntoDeserializer, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use serde_saphyr::Spanned;
 
 use super::duration::Span;
+use crate::engine::Told;
 use crate::outcome::ExpectedCause;
 
 /// The file of one scenario and its forms.
@@ -29,6 +33,9 @@ pub struct ScenarioFile {
     /// What installs it.
     #[schemars(with = "Vec<String>")]
     pub engines: Vec<Spanned<String>>,
+    /// What the engines are told beside the chart and the timeout.
+    #[serde(default)]
+    pub engine: Told,
     pub profiles: Profiles,
     /// What has to hold between the durations, in every profile, for the failure to happen.
     #[serde(default)]
@@ -70,6 +77,30 @@ pub struct Given {
     /// Servers that answer on this machine and not in the cluster.
     #[serde(default)]
     pub outside: Vec<Outside>,
+    /// Releases that others have installed before, by the same engine, whose resources nobody waits for.
+    #[serde(default)]
+    pub releases: Vec<GivenRelease>,
+    /// A machine of the cold pool, and an autoscaler that starts it once a pod wants it.
+    pub pool: Option<GivenPool>,
+}
+
+/// A release that is not the one in question.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GivenRelease {
+    pub name: String,
+    /// Relative to the scenario's file.
+    #[schemars(with = "PathBuf")]
+    pub chart: Spanned<PathBuf>,
+}
+
+/// A node that does not exist until somebody needs it.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GivenPool {
+    /// How long the machine takes to come; the name of a duration.
+    #[schemars(with = "String")]
+    pub provisioning: Spanned<String>,
 }
 
 /// A container beside the cluster.
@@ -89,10 +120,18 @@ pub struct Broken {
     /// Values beside the chart's own.
     #[schemars(with = "Option<PathBuf>")]
     pub values: Option<Spanned<PathBuf>>,
-    pub knowable: Knowable,
+    /// The values with which the release was installed before; then it is an upgrade that breaks.
+    #[schemars(with = "Option<PathBuf>")]
+    pub upgrade_from: Option<Spanned<PathBuf>>,
+    pub knowable: KnowableBy,
     pub expect: Expect,
     /// What each kind of remedy means in this chart.
     pub remedies: BTreeMap<String, Vec<Step>>,
+    /// The kind of remedy that is applied, where it is not the one that the detector prefers but another that it offers.
+    pub remedy: Option<String>,
+    /// The remedy is tried on everything made anew: what failed has healed meanwhile, and would succeed without it.
+    #[serde(default)]
+    pub from_scratch: bool,
     /// How long to go on looking after the engine gave up; the name of a duration.
     #[schemars(with = "Option<String>")]
     pub observe: Option<Spanned<String>>,
@@ -111,11 +150,24 @@ pub struct Twin {
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Form {
     pub title: String,
+    /// The engines on which it breaks so; those of the scenario where it does not say.
+    #[schemars(with = "Option<Vec<String>>")]
+    pub engines: Option<Vec<Spanned<String>>>,
+    /// What the engines are told, instead of what the scenario says.
+    pub engine: Option<Told>,
+    /// What there is before, instead of what the scenario says: nothing where it does not say.
+    #[serde(default)]
+    pub given: Given,
     #[schemars(with = "Option<PathBuf>")]
     pub values: Option<Spanned<PathBuf>>,
-    pub knowable: Knowable,
+    #[schemars(with = "Option<PathBuf>")]
+    pub upgrade_from: Option<Spanned<PathBuf>>,
+    pub knowable: KnowableBy,
     pub expect: Expect,
     pub remedies: BTreeMap<String, Vec<Step>>,
+    pub remedy: Option<String>,
+    #[serde(default)]
+    pub from_scratch: bool,
     #[schemars(with = "Option<String>")]
     pub observe: Option<Spanned<String>>,
     /// What has to hold beside the scenario's own inequalities.
@@ -129,9 +181,12 @@ impl Form {
     pub fn broken(&self) -> Broken {
         Broken {
             values: self.values.clone(),
-            knowable: self.knowable,
+            upgrade_from: self.upgrade_from.clone(),
+            knowable: self.knowable.clone(),
             expect: self.expect.clone(),
             remedies: self.remedies.clone(),
+            remedy: self.remedy.clone(),
+            from_scratch: self.from_scratch,
             observe: self.observe.clone(),
         }
     }
@@ -147,6 +202,47 @@ pub enum Knowable {
     AtFailure,
 }
 
+/// When the cause can be known: on every engine alike, or by engine.
+#[derive(Debug, Clone, JsonSchema)]
+#[serde(untagged)]
+pub enum KnowableBy {
+    Same(Knowable),
+    Engine(BTreeMap<String, Knowable>),
+}
+
+// Derived, an untagged enum says only that nothing fits, and not what would.
+impl<'de> Deserialize<'de> for KnowableBy {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = KnowableBy;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("early, at-failure, or one of them by engine")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, word: &str) -> Result<KnowableBy, E> {
+                Knowable::deserialize(word.into_deserializer()).map(KnowableBy::Same)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<KnowableBy, A::Error> {
+                BTreeMap::deserialize(MapAccessDeserializer::new(map)).map(KnowableBy::Engine)
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
+}
+
+impl KnowableBy {
+    /// When it can be known on this engine; `None` where that is not said.
+    pub fn on(&self, engine: &str) -> Option<Knowable> {
+        match self {
+            Self::Same(knowable) => Some(*knowable),
+            Self::Engine(by) => by.get(engine).copied(),
+        }
+    }
+}
+
 /// How it has to break, and what has to be said of it.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -158,7 +254,7 @@ pub struct Expect {
 }
 
 /// One step of a remedy. `{name}` stands for a parameter that the detector knew.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub enum Step {
     /// Values of the chart, by dotted path.
@@ -167,6 +263,10 @@ pub enum Step {
     Timeout(String),
     /// A Secret of these literal entries.
     CreateSecret { name: String, literals: BTreeMap<String, String> },
+    /// A ConfigMap of these literal entries.
+    CreateConfigMap { name: String, literals: BTreeMap<String, String> },
+    /// Another release, whose resources nobody waits for.
+    Install(GivenRelease),
 }
 
 /// Values as a chart takes them.

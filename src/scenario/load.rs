@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use serde_saphyr::{Location, Spanned};
 
-use super::file::{Broken, ProfileFile, ScenarioFile};
+use super::file::{Broken, Given, GivenRelease, ProfileFile, ScenarioFile, Step};
 use super::inequality::Inequality;
 use super::{Pace, Scenario};
-use crate::engine;
+use crate::engine::{self, Told};
 
 /// How long a scenario is looked at after the engine gave up, where it does not say otherwise: the last facts are still on their way.
 const OBSERVE: Duration = Duration::from_secs(3);
@@ -94,24 +94,42 @@ fn load(path: &Path) -> Result<Vec<Scenario>, ScenarioError> {
             message: format!("slug: `{}` stands in the folder `{expected}`; both have to be the same", file.slug),
         });
     }
-    for engine in &file.engines {
-        if !engine::NAMES.contains(&engine.value.as_str()) {
-            return Err(at(
-                engine.defined,
-                format!(
-                    "engines: there is no engine `{}`; there are {}",
-                    engine.value,
-                    engine::NAMES.join(", ")
-                ),
-            ));
-        }
-    }
-    let mut scenarios = vec![loader.scenario(expected.into_owned(), &file.slug, &file.title, &file.broken, &[], true)?];
+    let mut scenarios = vec![loader.scenario(&Wanted {
+        id: expected.into_owned(),
+        title: &file.title,
+        engines: &file.engines,
+        told: file.engine,
+        given: &file.given,
+        broken: &file.broken,
+        inequalities: &[],
+        with_twin: true,
+    })?];
     for (name, form) in &file.forms {
-        let id = format!("{}--{name}", file.slug);
-        scenarios.push(loader.scenario(id, name, &form.title, &form.broken(), &form.inequalities, false)?);
+        scenarios.push(loader.scenario(&Wanted {
+            id: format!("{}--{name}", file.slug),
+            title: &form.title,
+            engines: form.engines.as_ref().unwrap_or(&file.engines),
+            told: form.engine.unwrap_or(file.engine),
+            given: &form.given,
+            broken: &form.broken(),
+            inequalities: &form.inequalities,
+            with_twin: false,
+        })?);
     }
     Ok(scenarios)
+}
+
+/// The scenario itself or one of its forms, as written.
+struct Wanted<'a> {
+    id: String,
+    title: &'a str,
+    engines: &'a [Spanned<String>],
+    told: Told,
+    given: &'a Given,
+    broken: &'a Broken,
+    /// Beside the scenario's own.
+    inequalities: &'a [Spanned<String>],
+    with_twin: bool,
 }
 
 struct Loader<'a, F> {
@@ -121,47 +139,84 @@ struct Loader<'a, F> {
 }
 
 impl<F: Fn(Location, String) -> ScenarioError> Loader<'_, F> {
-    fn scenario(
-        &self,
-        id: String,
-        slug: &str,
-        title: &str,
-        broken: &Broken,
-        inequalities: &[Spanned<String>],
-        with_twin: bool,
-    ) -> Result<Scenario, ScenarioError> {
-        // Without words, any failure would pass for the documented one.
-        for engine in &self.file.engines {
-            if broken.expect.engine_fails.get(&engine.value).is_none_or(Vec::is_empty) {
-                let message = format!(
-                    "expect.engine-fails of {id} holds no words of `{}`; write what the engine says",
-                    engine.value
-                );
-                return Err((self.at)(engine.defined, message));
-            }
-        }
+    fn scenario(&self, wanted: &Wanted<'_>) -> Result<Scenario, ScenarioError> {
+        let Wanted { id, broken, given, .. } = wanted;
+        self.check_engines(wanted)?;
         let chart = self.present("chart", &self.file.chart, "Chart.yaml")?;
         let values = |values: &Spanned<PathBuf>| self.present("values", values, "");
-        let pace = |profile: &ProfileFile, name: &str| self.pace(profile, name, broken, inequalities);
+        let pace = |profile: &ProfileFile, name: &str| self.pace(profile, name, wanted);
+        let slug = broken.expect.causes.first().map_or(&self.file.slug, |cause| &cause.slug);
+        let engines: Vec<String> = wanted.engines.iter().map(|engine| engine.value.clone()).collect();
+        let releases = given.releases.iter().map(|release| self.release("given.releases.chart", release));
         Ok(Scenario {
-            id,
-            slug: slug.to_owned(),
-            title: title.to_owned(),
+            slug: slug.clone(),
+            title: wanted.title.to_owned(),
             source: self.file.source.clone(),
-            engines: self.file.engines.iter().map(|engine| engine.value.clone()).collect(),
+            knowable: engines
+                .iter()
+                .filter_map(|engine| Some((engine.clone(), broken.knowable.on(engine)?)))
+                .collect(),
+            engines,
+            told: wanted.told,
             release: self.file.release.clone(),
             folder: self.folder.to_owned(),
             chart,
-            outside: self.file.given.outside.clone(),
+            outside: given.outside.clone(),
+            releases: releases.collect::<Result<_, ScenarioError>>()?,
             broken_values: broken.values.as_ref().map(values).transpose()?,
-            twin_values: if with_twin { Some(values(&self.file.twin.values)?) } else { None },
-            knowable: broken.knowable,
+            upgrade_from: broken.upgrade_from.as_ref().map(values).transpose()?,
+            twin_values: if wanted.with_twin {
+                Some(values(&self.file.twin.values)?)
+            } else {
+                None
+            },
             engine_fails: broken.expect.engine_fails.clone(),
             causes: broken.expect.causes.clone(),
-            remedies: broken.remedies.clone(),
+            remedies: self.remedies(&broken.remedies)?,
+            remedy: broken.remedy.clone(),
+            from_scratch: broken.from_scratch,
             fast: pace(&self.file.profiles.fast, "fast")?,
             faithful: pace(&self.file.profiles.faithful, "faithful")?,
+            id: id.clone(),
         })
+    }
+
+    fn release(&self, field: &str, release: &GivenRelease) -> Result<GivenRelease, ScenarioError> {
+        let mut found = release.clone();
+        found.chart.value = self.present(field, &release.chart, "Chart.yaml")?;
+        Ok(found)
+    }
+
+    fn remedies(&self, written: &BTreeMap<String, Vec<Step>>) -> Result<BTreeMap<String, Vec<Step>>, ScenarioError> {
+        let mut remedies = written.clone();
+        for step in remedies.values_mut().flatten() {
+            if let Step::Install(release) = step {
+                *release = self.release("remedies.install.chart", release)?;
+            }
+        }
+        Ok(remedies)
+    }
+
+    /// Each engine has to be one, to understand what it is told, and to have words of its own: without them any failure would pass for
+    /// the documented one.
+    fn check_engines(&self, wanted: &Wanted<'_>) -> Result<(), ScenarioError> {
+        let Wanted { id, broken, .. } = wanted;
+        for engine in wanted.engines {
+            let name = engine.value.as_str();
+            let fault = if !engine::NAMES.contains(&name) {
+                format!("engines: there is no engine `{name}`; there are {}", engine::NAMES.join(", "))
+            } else if let Err(fault) = engine::understands(name, wanted.told) {
+                format!("engine of {id}: {fault}")
+            } else if broken.expect.engine_fails.get(name).is_none_or(Vec::is_empty) {
+                format!("expect.engine-fails of {id} holds no words of `{name}`; write what the engine says")
+            } else if broken.knowable.on(name).is_none() {
+                format!("knowable of {id} does not say when the cause can be known on `{name}`; write early or at-failure")
+            } else {
+                continue;
+            };
+            return Err((self.at)(engine.defined, fault));
+        }
+        Ok(())
     }
 
     /// A path that the file names, if what it names is there.
@@ -181,16 +236,24 @@ impl<F: Fn(Location, String) -> ScenarioError> Loader<'_, F> {
         ))
     }
 
-    fn pace(&self, profile: &ProfileFile, name: &str, broken: &Broken, more: &[Spanned<String>]) -> Result<Pace, ScenarioError> {
+    fn pace(&self, profile: &ProfileFile, name: &str, wanted: &Wanted<'_>) -> Result<Pace, ScenarioError> {
         let mut durations: BTreeMap<_, _> = profile.durations.iter().map(|(name, span)| (name.clone(), span.0)).collect();
-        let observe = match &broken.observe {
-            None => OBSERVE,
-            Some(named) => *durations
+        let named = |field: &str, named: &Spanned<String>| {
+            durations
                 .get(&named.value)
-                .ok_or_else(|| (self.at)(named.defined, format!("observe: profile {name} has no duration `{}`", named.value)))?,
+                .copied()
+                .ok_or_else(|| (self.at)(named.defined, format!("{field}: profile {name} has no duration `{}`", named.value)))
         };
+        let observe = wanted
+            .broken
+            .observe
+            .as_ref()
+            .map(|observe| named("observe", observe))
+            .transpose()?;
+        let pool = wanted.given.pool.as_ref();
+        let provisioning = pool.map(|pool| named("given.pool.provisioning", &pool.provisioning)).transpose()?;
         durations.insert("timeout".to_owned(), profile.timeout.0);
-        for inequality in self.file.inequalities.iter().chain(more) {
+        for inequality in self.file.inequalities.iter().chain(wanted.inequalities) {
             Inequality::parse(&inequality.value)
                 .and_then(|parsed| parsed.check(&durations))
                 .map_err(|error| (self.at)(inequality.defined, format!("inequalities: in profile {name}, {error}")))?;
@@ -200,7 +263,8 @@ impl<F: Fn(Location, String) -> ScenarioError> Loader<'_, F> {
             timeout: profile.timeout.0,
             window: profile.window.0,
             durations,
-            observe,
+            observe: observe.unwrap_or(OBSERVE),
+            provisioning,
         })
     }
 }
@@ -248,9 +312,9 @@ mod tests {
                 ":5:8: chart: `chrat/Chart.yaml` is not there; paths are relative to this file",
             ),
             (
-                "engines: [helm-4]",
-                "engines: [helm-5]",
-                ":6:11: engines: there is no engine `helm-5`; there are helm-4",
+                "engines: [helm-3, helm-4]",
+                "engines: [helm-3, helm-5]",
+                ":6:19: engines: there is no engine `helm-5`; there are helm-3, helm-4",
             ),
             (
                 "timeout: 25s",
@@ -271,7 +335,7 @@ mod tests {
             (
                 "helm-4: [\"failed post-install\"",
                 "helm-9: [\"failed post-install\"",
-                ":6:11: expect.engine-fails of hook-target-unreachable holds no words of `helm-4`; write what the engine says",
+                ":6:19: expect.engine-fails of hook-target-unreachable holds no words of `helm-4`; write what the engine says",
             ),
         ] {
             assert!(GOOD.contains(from), "{from}");

@@ -9,9 +9,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use file::{Knowable, Outside, ScenarioFile, Step, Values};
+pub use file::{GivenRelease, Knowable, Outside, ScenarioFile, Step, Values};
 pub use load::{ScenarioError, load_all};
 
+use crate::engine::Told;
 use crate::outcome::{ExpectedCause, Profile};
 
 /// One scenario, checked: its files are there and its inequalities hold.
@@ -19,25 +20,34 @@ use crate::outcome::{ExpectedCause, Profile};
 pub struct Scenario {
     /// `<slug>` or `<slug>--<form>`
     pub id: String,
-    /// The documented failure that it shows; of a form, the form's name.
+    /// The documented failure that it shows, which is the cause that is expected first.
     pub slug: String,
     pub title: String,
     /// The document that it comes from.
     pub source: String,
     pub engines: Vec<String>,
+    pub told: Told,
     pub release: String,
     /// The folder that holds it.
     pub folder: PathBuf,
     pub chart: PathBuf,
     pub outside: Vec<Outside>,
+    /// What others have installed before; the charts' paths are complete.
+    pub releases: Vec<GivenRelease>,
     pub broken_values: Option<PathBuf>,
+    /// The values of the release that was there before, where it is an upgrade that breaks.
+    pub upgrade_from: Option<PathBuf>,
     /// A form has no twin of its own: the scenario's twin stands beside all of them.
     pub twin_values: Option<PathBuf>,
-    pub knowable: Knowable,
+    knowable: BTreeMap<String, Knowable>,
     /// By engine: what its last words hold, in this order.
     pub engine_fails: BTreeMap<String, Vec<String>>,
     pub causes: Vec<ExpectedCause>,
     pub remedies: BTreeMap<String, Vec<Step>>,
+    /// The kind of remedy to apply, where it is not the one that the detector prefers.
+    pub remedy: Option<String>,
+    /// Whether the remedy is tried on everything made anew.
+    pub from_scratch: bool,
     fast: Pace,
     faithful: Pace,
 }
@@ -50,6 +60,8 @@ pub struct Pace {
     pub durations: BTreeMap<String, Duration>,
     /// How long to go on looking once the engine has given up.
     pub observe: Duration,
+    /// How long a machine of the cold pool takes to come; `None` where the scenario needs none.
+    pub provisioning: Option<Duration>,
 }
 
 impl Scenario {
@@ -58,6 +70,12 @@ impl Scenario {
             Profile::Fast => &self.fast,
             Profile::Faithful => &self.faithful,
         }
+    }
+
+    /// When the cause can be known on this engine.
+    pub fn knowable(&self, engine: &str) -> Knowable {
+        // Loading made sure that each of its engines has one.
+        self.knowable.get(engine).copied().unwrap_or(Knowable::AtFailure)
     }
 
     /// The postmortem.

@@ -76,6 +76,18 @@ pub(super) const KIND: GoTool = GoTool {
     about: "3 s",
 };
 
+pub(super) const HELM_3: GoTool = GoTool {
+    name: "helm-3",
+    title: "Helm 3",
+    module: "helm.sh/helm/v3",
+    go_mod: module_files!("helm-3").0,
+    go_sum: module_files!("helm-3").1,
+    commands: &[("helm", "helm.sh/helm/v3/cmd/helm")],
+    stamp: |version| vec![format!("helm.sh/helm/v3/internal/version.version={version}")],
+    about: "90 s",
+    ..HELM_4
+};
+
 pub(super) const HELM_4: GoTool = GoTool {
     name: "helm-4",
     title: "Helm 4",
@@ -162,6 +174,9 @@ pub(super) const COREDNS: GoTool = GoTool {
     about: "80 s",
 };
 
+/// The engines that are programs of this machine, by the names that scenarios call them.
+pub(super) const ENGINES: &[&GoTool] = &[&HELM_3, &HELM_4];
+
 /// The Go on this machine.
 #[derive(Debug, Clone)]
 pub(super) struct Go {
@@ -200,6 +215,11 @@ impl Go {
 }
 
 impl GoTool {
+    /// The name of its first binary.
+    pub fn binary(&self) -> &'static str {
+        self.commands.first().map_or(self.name, |(name, _)| name)
+    }
+
     /// The version that `go.mod` requires.
     pub fn version(&self) -> &'static str {
         let words: Vec<&'static str> = self.go_mod.split_whitespace().collect();
@@ -401,7 +421,7 @@ mod tests {
 
     #[test]
     fn versions_come_from_go_mod() {
-        for tool in [KIND, HELM_4, KUBECTL, KUBERNETES, ETCD, COREDNS] {
+        for tool in [KIND, HELM_3, HELM_4, KUBECTL, KUBERNETES, ETCD, COREDNS] {
             assert!(
                 numbers(tool.version()).is_some_and(|numbers| numbers != (0, 0)),
                 "{}: {}",

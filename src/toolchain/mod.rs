@@ -21,6 +21,7 @@ mod survey;
 mod tools;
 mod version;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use tokio_util::sync::CancellationToken;
@@ -28,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 use crate::events::Events;
 use cache::Cache;
 pub use error::ToolchainError;
-use gotools::{COREDNS, ETCD, Go, HELM_4, KIND, KUBECTL, KUBERNETES};
+use gotools::{COREDNS, ENGINES, ETCD, Go, KIND, KUBECTL, KUBERNETES};
 use node_image::{Made, Parts};
 use small_images::Standin;
 pub use survey::{Survey, survey};
@@ -38,6 +39,8 @@ pub use survey::{Survey, survey};
 pub struct Options {
     /// A node image that somebody else made; without one it is built.
     pub node_image: Option<String>,
+    /// The engines that will be used, by name; others are not made.
+    pub engines: Vec<String>,
     /// Results under the hash of their content, such as `$XDG_CACHE_HOME/rekindle`: can be removed at any time.
     pub cache: PathBuf,
     /// What must be remembered, such as `$XDG_STATE_HOME/rekindle`: whether we started the engine, and with which runtime.
@@ -48,17 +51,24 @@ pub struct Options {
 #[derive(Debug, Clone)]
 pub struct Toolchain {
     pub kind: PathBuf,
-    /// Helm 4.
-    pub helm: PathBuf,
+    /// By the name of the engine; those that were asked for.
+    pub engines: BTreeMap<String, Engine>,
     pub kubectl: PathBuf,
     pub kind_version: String,
-    pub helm_version: String,
     /// A reference in the Docker engine, for `kind create cluster --image`.
     pub node_image: String,
     /// Of the node image: "v1.34.4".
     pub kubernetes_version: String,
     /// To be loaded into every cluster after its start.
     pub images: Images,
+}
+
+/// An engine that is a program of this machine.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    pub binary: PathBuf,
+    /// "v4.3.1"
+    pub version: String,
 }
 
 /// The images that scenarios run.
@@ -136,12 +146,22 @@ pub async fn prepare(options: &Options, events: &Events, cancel: &CancellationTo
         standin.make(&cache, events, cancel).await?;
     }
     // Last, because nothing else waits for it.
-    let helm = tools::pick(&HELM_4, found.helm, &cache, go, events, cancel).await?;
+    let mut engines = BTreeMap::new();
+    for tool in ENGINES
+        .iter()
+        .filter(|tool| options.engines.iter().any(|wanted| wanted == tool.name))
+    {
+        let helm = tools::pick(tool, found.helm.clone(), &cache, go, events, cancel).await?;
+        let engine = Engine {
+            binary: helm.path,
+            version: helm.version,
+        };
+        engines.insert(tool.name.to_owned(), engine);
+    }
     Ok(Toolchain {
         kind: kind.path,
         kind_version: kind.version,
-        helm: helm.path,
-        helm_version: helm.version,
+        engines,
         kubectl: kubectl.path,
         node_image: node,
         kubernetes_version,

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use super::cache::{Cache, Look};
 use super::content::{Care, Key};
 use super::docker::{self, Answer};
-use super::gotools::{COREDNS, ETCD, GoTool, HELM_4, KIND, KUBECTL, KUBERNETES};
+use super::gotools::{COREDNS, ENGINES, ETCD, GoTool, KIND, KUBECTL, KUBERNETES};
 use super::node_image::Parts;
 use super::small_images::Standin;
 use super::{Options, debian, images, small_images, tools};
@@ -60,7 +60,8 @@ pub async fn survey(options: &Options, cancel: &CancellationToken) -> Vec<Survey
         }
     };
     let go = found.go.as_ref();
-    for (tool, on_path) in [(&KIND, &found.kind), (&HELM_4, &found.helm), (&KUBECTL, &found.kubectl)] {
+    let engines = ENGINES.iter().map(|engine| (*engine, &found.helm));
+    for (tool, on_path) in [(&KIND, &found.kind), (&KUBECTL, &found.kubectl)].into_iter().chain(engines) {
         all.push(match on_path {
             Some(on_path) if tools::fits(tool, Some(on_path), tool.version()) => {
                 Survey::new(tool.title, true, format!("{} at {}", on_path.version, on_path.path.display()))

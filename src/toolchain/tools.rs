@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::cache::Cache;
 use super::error::ToolchainError;
-use super::gotools::{Go, GoTool, HELM_4, KIND, KUBECTL};
+use super::gotools::{ENGINES, Go, GoTool, KIND, KUBECTL};
 use super::host::find_programs;
 use super::version::{Fit, version_in};
 use crate::command::Command;
@@ -23,7 +23,7 @@ pub(super) struct Tool {
 }
 
 /// What is on the PATH.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Found {
     pub kind: Option<Tool>,
     pub helm: Option<Tool>,
@@ -67,7 +67,7 @@ impl Found {
 /// How close to the pinned version a tool from the PATH must be.
 fn fit(tool: &GoTool) -> Fit {
     match tool.name {
-        name if name == HELM_4.name => Fit::SameMajor,
+        name if ENGINES.iter().any(|engine| engine.name == name) => Fit::SameMajor,
         name if name == KUBECTL.name => Fit::WithinOneMinor,
         _ => Fit::SameMinor,
     }
@@ -106,10 +106,7 @@ pub(super) async fn pick_for(
             .cached();
         return Ok(found);
     }
-    let path = tool
-        .binaries(cache, go, events, cancel)
-        .await?
-        .join(if tool.name == HELM_4.name { "helm" } else { tool.name });
+    let path = tool.binaries(cache, go, events, cancel).await?.join(tool.binary());
     if tool.name != KIND.name && !fit(tool).accepts(tool.version(), wanted) {
         events.note(format!(
             "{} {} is used with Kubernetes {wanted}, which is further apart than either supports",

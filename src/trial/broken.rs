@@ -1,5 +1,6 @@
 //! The broken variant: break → diagnose → remedy → healthy → stays healthy.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -8,10 +9,10 @@ use tokio_util::sync::CancellationToken;
 use super::stage::{LOOK, Stage, TrialError};
 use super::{millis, watch::Moment};
 use crate::diagnosis::Diagnosis;
-use crate::engine::{Ended, Helm, Operation, Request};
+use crate::engine::{Ended, Operation, Request};
 use crate::evidence::{Evidence, Fact};
 use crate::outcome::{ExpectedCause, Outcome, RemedyReport, Verdict, judge};
-use crate::remedy::Plan;
+use crate::remedy::{Plan, PlanError, Remedy};
 use crate::wait::{Seen, WaitError, until};
 
 /// How long after the engine's end the last facts may still be on their way.
@@ -20,8 +21,22 @@ const SETTLE: Duration = Duration::from_millis(500);
 /// Carries it out; the verdict and all that it rests on go into the outcome.
 pub async fn carry_out(stage: &Stage<'_>, outcome: &mut Outcome, cancel: &CancellationToken) -> Result<(), TrialError> {
     let scenario = stage.trial.scenario;
-    let request = stage.install(scenario.broken_values.as_ref());
-    outcome.engine_command = Helm::display(&request);
+    let mut request = stage.install(scenario.broken_values.as_ref());
+    if scenario.upgrade_from.is_some() {
+        request.operation = Operation::Upgrade;
+    }
+    outcome.engine_command = stage.helm.display(&request);
+    let given = Instant::now();
+    stage.given(cancel).await?;
+    let unfit = match &scenario.upgrade_from {
+        Some(before) => first(stage, before, cancel).await?,
+        None => None,
+    };
+    outcome.given_ms = millis(given.elapsed());
+    if let Some(judgement) = unfit {
+        (outcome.verdict, outcome.sentence) = judgement;
+        return Ok(());
+    }
     let started_at = Timestamp::now();
     let ended = stage.engine(&request, "break", cancel).await?;
     outcome.engine_words.clone_from(&ended.words);
@@ -48,7 +63,7 @@ pub async fn carry_out(stage: &Stage<'_>, outcome: &mut Outcome, cancel: &Cancel
         judge::of_diagnosis(
             &outcome.expected_causes,
             &diagnosis,
-            scenario.knowable,
+            scenario.knowable(&stage.trial.id.engine),
             first_correct,
             ended.elapsed,
         )
@@ -60,18 +75,33 @@ pub async fn carry_out(stage: &Stage<'_>, outcome: &mut Outcome, cancel: &Cancel
     Ok(())
 }
 
-/// Looks on until a cause is certain, for as long as the scenario allows.
+/// Installs what is to be upgraded; a verdict where that does not work, which is not the documented failure.
+async fn first(stage: &Stage<'_>, values: &PathBuf, cancel: &CancellationToken) -> Result<Option<(Verdict, String)>, TrialError> {
+    let ended = stage.engine(&stage.install(Some(values)), "given", cancel).await?;
+    Ok((!ended.succeeded()).then(|| {
+        (
+            Verdict::WrongFailure,
+            format!("the release that was to be upgraded did not install: {}", ended.words),
+        )
+    }))
+}
+
+/// Looks on until a cause is certain and its remedy could be applied, for as long as the scenario allows: what a cold start takes, say, is
+/// known only when it is over.
 async fn observe(stage: &Stage<'_>, ended: &Ended, outcome: &mut Outcome, cancel: &CancellationToken) -> Result<Diagnosis, TrialError> {
     let since = Instant::now();
     if !ended.succeeded() {
         stage.phase("diagnose", "a certain cause".to_owned(), Some(stage.pace.observe));
         let look = || {
-            let settled = since.elapsed() >= SETTLE && stage.watch.read(|_, diagnosis| !diagnosis.causes.is_empty());
+            let open = stage.watch.read(|_, diagnosis| match plan(stage, diagnosis) {
+                _ if diagnosis.causes.is_empty() => Some("no certain cause".to_owned()),
+                Err(error @ PlanError::NoParameter { .. }) => Some(error.to_string()),
+                _ => None,
+            });
             async move {
-                if settled {
-                    Seen::Done(())
-                } else {
-                    Seen::NotYet("no certain cause".to_owned())
+                match open {
+                    None if since.elapsed() >= SETTLE => Seen::Done(()),
+                    open => Seen::NotYet(open.unwrap_or_else(|| "the last facts are on their way".to_owned())),
                 }
             }
         };
@@ -90,6 +120,19 @@ fn first_correct(moments: &[Moment], expected: &[ExpectedCause]) -> Option<Momen
     moments.get(last_wrong.map_or(0, |index| index + 1)).cloned()
 }
 
+/// The remedy of each cause: the one that its detector prefers, or that of its alternatives which the scenario wants to see proven.
+fn chosen<'a>(stage: &Stage<'_>, diagnosis: &'a Diagnosis) -> impl Iterator<Item = Option<&'a Remedy>> {
+    let wanted = stage.trial.scenario.remedy.clone();
+    diagnosis.causes.iter().map(move |cause| match &wanted {
+        None => cause.remedy.as_ref(),
+        Some(kind) => cause.remedy.iter().find(|remedy| remedy.kind == *kind),
+    })
+}
+
+fn plan(stage: &Stage<'_>, diagnosis: &Diagnosis) -> Result<Plan, PlanError> {
+    Plan::of(chosen(stage, diagnosis), &stage.trial.scenario.remedies)
+}
+
 /// Applies the diagnosed remedy, and judges whether it put things right.
 async fn remedy(
     stage: &Stage<'_>,
@@ -98,45 +141,49 @@ async fn remedy(
     outcome: &mut Outcome,
     cancel: &CancellationToken,
 ) -> Result<(Verdict, String), TrialError> {
-    let remedies: Vec<_> = diagnosis.causes.iter().map(|cause| cause.remedy.as_ref()).collect();
-    let plan = match Plan::of(remedies.iter().copied(), &stage.trial.scenario.remedies) {
+    let plan = match plan(stage, diagnosis) {
         Ok(plan) => plan,
         Err(error) => return Ok((Verdict::NotRemedied, error.to_string())),
     };
-    let Some(chosen) = remedies.into_iter().flatten().next().cloned() else {
-        return Ok((Verdict::NotRemedied, "the diagnosis names no remedy".to_owned()));
+    let Some(chosen) = chosen(stage, diagnosis).flatten().next().cloned() else {
+        return Ok((Verdict::NotRemedied, PlanError::NoRemedy.to_string()));
     };
     let timeout = plan.timeout.unwrap_or(broken.timeout);
-    let again = stage.watch.read(|evidence, _| upgrade_runs_hooks_again(evidence));
-    let request = if again {
-        Request {
-            operation: Operation::Upgrade,
-            values: Vec::new(),
-            overlay: serde_json::Value::Null,
-            set: plan.set.clone(),
-            timeout,
-            ..broken.clone()
-        }
-    } else {
-        Request {
-            set: plan.set.clone(),
-            timeout,
-            ..broken.clone()
-        }
+    let from_scratch = stage.trial.scenario.from_scratch;
+    let again = broken.operation == Operation::Upgrade || stage.watch.read(|evidence, _| upgrade_runs_hooks_again(evidence));
+    let again = again && !from_scratch;
+    let request = Request {
+        operation: if again { Operation::Upgrade } else { Operation::Install },
+        set: plan.set.clone(),
+        timeout,
+        ..broken.clone()
     };
     let mut commands = plan.commands(&stage.namespace.name);
+    commands.extend(
+        plan.releases
+            .iter()
+            .map(|release| stage.helm.display(&stage.beside_request(release))),
+    );
     if !again {
-        commands.push(Helm::display_uninstall(&request));
+        commands.push(stage.helm.display_uninstall(&request));
     }
-    commands.push(Helm::display(&request));
+    commands.push(stage.helm.display(&request));
 
     let started = Instant::now();
     stage.recorder.record(Fact::RemedyStarted { kind: chosen.kind.clone() });
+    if from_scratch {
+        stage.start_anew(&request, cancel).await?;
+    } else if !again {
+        stage.helm.uninstall(&request, cancel).await?;
+    }
     for (name, literals) in &plan.secrets {
         stage.namespace.create_secret(name, literals).await?;
     }
-    if !again {
-        stage.helm.uninstall(&request, cancel).await?;
+    for (name, literals) in &plan.config_maps {
+        stage.namespace.create_config_map(name, literals).await?;
+    }
+    for release in &plan.releases {
+        stage.beside(release, cancel).await?;
     }
     let ended = stage.engine(&request, "remedy", cancel).await?;
     let healthy = if ended.succeeded() {

@@ -4,20 +4,24 @@ mod broken;
 mod namespace;
 mod outside;
 mod stage;
+mod sweep;
 mod twin;
 pub mod watch;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
 pub use stage::TrialError;
+pub use sweep::Sweeper;
 
 use crate::diagnosis::Detector;
 use crate::events::{Event, Events};
 use crate::outcome::{Outcome, TrialId, Variant, Verdict};
 use crate::scenario::Scenario;
+use crate::toolchain::Engine;
 use namespace::TrialNamespace;
 use stage::random;
 
@@ -28,14 +32,15 @@ pub struct Ground {
     pub kubeconfig: PathBuf,
     pub run_id: String,
     pub kubernetes_version: String,
-    pub helm: PathBuf,
-    pub helm_version: String,
-    /// A folder for Helm's own cache and configuration.
-    pub helm_home: PathBuf,
+    /// By name.
+    pub engines: BTreeMap<String, Engine>,
+    /// A folder for the engines' own caches and configuration.
+    pub engine_home: PathBuf,
     pub tools_image: String,
     pub standin_image: String,
     pub events: Events,
     pub cleanup: Cleanup,
+    pub sweeper: Sweeper,
 }
 
 /// What becomes of a trial's namespace.
@@ -43,7 +48,7 @@ pub struct Ground {
 pub enum Cleanup {
     /// It stays, for somebody to look at.
     Keep,
-    /// It is deleted, and its end is waited for.
+    /// It is deleted, and its end is waited for at the end of the run.
     Namespace,
     /// It is deleted, so that its pods are in nobody's way; its end is that of the cluster.
     WithCluster,
@@ -58,7 +63,7 @@ pub struct Trial<'a> {
 }
 
 impl Trial<'_> {
-    /// Carries the trial out. Whatever happens, there is an outcome, and the namespace is gone unless it is to be kept.
+    /// Carries the trial out. Whatever happens, there is an outcome, and the sweeper removes the namespace unless it is to be kept.
     pub async fn run(&self, ground: &Ground, provision: Duration, cancel: &CancellationToken) -> Outcome {
         ground.events.send(Event::TrialStarted {
             trial: self.id.to_string(),
@@ -82,16 +87,14 @@ impl Trial<'_> {
             .into_iter()
             .flatten()
             .sum::<u64>()
+            + outcome.given_ms
             + outcome.observe_ms;
         outcome.overhead_ms = outcome.total_ms.saturating_sub(known);
         if let Some(namespace) = namespace
             && ground.cleanup != Cleanup::Keep
         {
-            // Cleaning up is not interrupted: it has deadlines of its own.
             let wait = ground.cleanup == Cleanup::Namespace;
-            if let Err(error) = namespace.delete(wait, &CancellationToken::new()).await {
-                outcome.cleanup_failures.push(error.to_string());
-            }
+            ground.sweeper.sweep(async move { namespace.delete(wait).await });
         }
         ground.events.send(Event::TrialFinished {
             trial: self.id.to_string(),
@@ -119,13 +122,15 @@ impl Trial<'_> {
             Variant::Broken => broken::carry_out(&stage, outcome, cancel).await,
             Variant::Twin => twin::carry_out(&stage, outcome, cancel).await,
         };
-        outcome.cleanup_failures.extend(stage.strike().await);
+        stage.strike();
         carried_out
     }
 
     fn blank(&self, ground: &Ground, provision: Duration) -> Outcome {
         let mut outcome = self.not_run(String::new());
-        outcome.engine_version.clone_from(&ground.helm_version);
+        if let Some(engine) = ground.engines.get(&self.id.engine) {
+            outcome.engine_version.clone_from(&engine.version);
+        }
         outcome.kubernetes_version.clone_from(&ground.kubernetes_version);
         outcome.provision_ms = millis(provision);
         outcome

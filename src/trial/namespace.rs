@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Namespace, Secret, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret, ServiceAccount};
 use kube::api::{DeleteParams, PostParams};
 use kube::{Api, Client};
 use tokio_util::sync::CancellationToken;
@@ -93,11 +93,30 @@ impl TrialNamespace {
         Ok(())
     }
 
+    /// Creates a ConfigMap in it.
+    ///
+    /// # Errors
+    /// When the API refuses it.
+    pub async fn create_config_map(&self, name: &str, literals: &BTreeMap<String, String>) -> Result<(), NamespaceError> {
+        let mut config_map = ConfigMap {
+            data: Some(literals.clone()),
+            ..ConfigMap::default()
+        };
+        config_map.metadata.name = Some(name.to_owned());
+        let config_maps: Api<ConfigMap> = Api::namespaced(self.client.clone(), &self.name);
+        config_maps
+            .create(&PostParams::default(), &config_map)
+            .await
+            .map_err(|source| self.error("create a ConfigMap", source))?;
+        Ok(())
+    }
+
     /// Deletes it; with `wait`, returns once it is gone with everything in it.
     ///
     /// # Errors
     /// When it is still there at the deadline; with what it still holds, as far as the API says so.
-    pub async fn delete(&self, wait: bool, cancel: &CancellationToken) -> Result<(), NamespaceError> {
+    pub async fn delete(&self, wait: bool) -> Result<(), NamespaceError> {
+        let never = CancellationToken::new();
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
         match namespaces.delete(&self.name, &DeleteParams::default()).await {
             Ok(_) if wait => {}
@@ -105,7 +124,7 @@ impl TrialNamespace {
             Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
             Err(source) => return Err(self.error("delete everything", source)),
         }
-        until(&format!("the end of namespace {}", self.name), GONE, LOOK * 3, cancel, || async {
+        until(&format!("the end of namespace {}", self.name), GONE, LOOK * 3, &never, || async {
             match namespaces.get_opt(&self.name).await {
                 Ok(None) => Seen::Done(()),
                 Ok(Some(namespace)) => Seen::NotYet(remaining(&namespace)),

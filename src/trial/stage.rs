@@ -1,5 +1,6 @@
 //! What every trial stands on: the namespace, the servers beside it, the collector, the live diagnosis and the engine.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -9,11 +10,11 @@ use super::namespace::{NamespaceError, TrialNamespace};
 use super::outside::{Beside, OutsideError};
 use super::watch::Watch;
 use super::{Ground, Trial};
-use crate::engine::{Ended, EngineError, Helm, Operation, Request};
+use crate::engine::{Ended, EngineError, Helm, Major, Operation, Request, Told, Wait};
 use crate::events::Event;
 use crate::evidence::{CollectError, Collector, Evidence, Header, Recorder, health};
 use crate::outcome::Variant;
-use crate::scenario::Pace;
+use crate::scenario::{GivenRelease, Pace};
 use crate::wait::{Seen, WaitError, until};
 
 /// How often a condition is looked at; looking costs no request.
@@ -30,6 +31,10 @@ pub enum TrialError {
     Collect(#[from] CollectError),
     #[error(transparent)]
     Engine(#[from] EngineError),
+    #[error("there is no `{engine}` here; run again with --engine {engine}")]
+    NoEngine { engine: String },
+    #[error("failed to install the release {release}, which has to be there before: {words}")]
+    Given { release: String, words: String },
     #[error("failed to read randomness for a namespace's name: {0}")]
     Random(#[from] std::io::Error),
     #[error("the run was interrupted")]
@@ -58,6 +63,13 @@ impl<'a> Stage<'a> {
         cancel: &CancellationToken,
     ) -> Result<Self, TrialError> {
         let pace = trial.scenario.pace(trial.id.profile);
+        let name = &trial.id.engine;
+        let engine = ground
+            .engines
+            .get(name)
+            .ok_or_else(|| TrialError::NoEngine { engine: name.clone() })?;
+        let major = Major::of(name);
+        let helm = Helm::new(major, &engine.binary, &engine.version, &ground.kubeconfig, &ground.engine_home);
         let header = Header {
             format: Header::FORMAT,
             recorder: concat!("rekindle ", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -116,7 +128,6 @@ impl<'a> Stage<'a> {
                 });
             }
         });
-        let helm = Helm::new(&ground.helm, &ground.helm_version, &ground.kubeconfig, &ground.helm_home);
         Ok(Self {
             trial,
             ground,
@@ -130,19 +141,18 @@ impl<'a> Stage<'a> {
         })
     }
 
-    /// Ends what stands beside the cluster; what fails is told.
-    pub async fn strike(self) -> Vec<String> {
-        let mut failures = Vec::new();
+    /// Ends what stands beside the cluster, while others go on.
+    pub fn strike(self) {
         for beside in self.beside {
-            if let Err(error) = beside.stop().await {
-                failures.push(format!("failed to remove a container beside the cluster: {error}"));
-            }
+            self.ground.sweeper.sweep(async move {
+                let stopped = beside.stop().await;
+                stopped.map_err(|error| format!("failed to remove a container beside the cluster: {error}"))
+            });
         }
-        failures
     }
 
     /// The request that installs the chart in this trial's variant.
-    pub fn install(&self, values: Option<&std::path::PathBuf>) -> Request {
+    pub fn install(&self, values: Option<&PathBuf>) -> Request {
         Request {
             operation: Operation::Install,
             release: self.trial.scenario.release.clone(),
@@ -152,7 +162,53 @@ impl<'a> Stage<'a> {
             overlay: self.overlay(),
             set: Vec::new(),
             timeout: self.pace.timeout,
+            told: self.trial.scenario.told,
         }
+    }
+
+    /// What others have installed before.
+    pub async fn given(&self, cancel: &CancellationToken) -> Result<(), TrialError> {
+        for release in &self.trial.scenario.releases {
+            self.phase("given", format!("helm install {}", release.name), Some(self.pace.timeout));
+            self.beside(release, cancel).await?;
+        }
+        Ok(())
+    }
+
+    /// Installs a release that is not the one in question; nobody waits for its resources.
+    pub async fn beside(&self, release: &GivenRelease, cancel: &CancellationToken) -> Result<(), TrialError> {
+        let ended = match self.helm.run(&self.beside_request(release), None, cancel).await {
+            Err(_) if cancel.is_cancelled() => return Err(TrialError::Interrupted),
+            ended => ended?,
+        };
+        if ended.succeeded() {
+            return Ok(());
+        }
+        Err(TrialError::Given {
+            release: release.name.clone(),
+            words: ended.words,
+        })
+    }
+
+    pub fn beside_request(&self, release: &GivenRelease) -> Request {
+        Request {
+            release: release.name.clone(),
+            chart: release.chart.value.clone(),
+            told: Told {
+                wait: Some(Wait::HookOnly),
+                ..Told::default()
+            },
+            ..self.install(None)
+        }
+    }
+
+    /// Takes away what was installed, and sets up what was given, as if nothing had been tried yet.
+    pub async fn start_anew(&self, request: &Request, cancel: &CancellationToken) -> Result<(), TrialError> {
+        self.helm.uninstall(request, cancel).await?;
+        for release in &self.trial.scenario.releases {
+            self.helm.uninstall(&self.beside_request(release), cancel).await?;
+        }
+        self.given(cancel).await
     }
 
     /// What the harness tells each chart: where its images are, and the durations of the profile in seconds.
@@ -173,7 +229,7 @@ impl<'a> Stage<'a> {
             format!("helm {} {}", request.operation.as_str(), request.release),
             Some(request.timeout),
         );
-        match self.helm.run(request, &self.recorder, cancel).await {
+        match self.helm.run(request, Some(&self.recorder), cancel).await {
             Err(_) if cancel.is_cancelled() => Err(TrialError::Interrupted),
             ended => Ok(ended?),
         }

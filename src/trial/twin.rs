@@ -6,13 +6,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::millis;
 use super::stage::{Stage, TrialError};
-use crate::engine::Helm;
 use crate::outcome::{Outcome, Verdict};
 
 /// Carries it out; the verdict and all that it rests on go into the outcome.
 pub async fn carry_out(stage: &Stage<'_>, outcome: &mut Outcome, cancel: &CancellationToken) -> Result<(), TrialError> {
     let request = stage.install(stage.trial.scenario.twin_values.as_ref());
-    outcome.engine_command = Helm::display(&request);
+    outcome.engine_command = stage.helm.display(&request);
+    let given = Instant::now();
+    stage.given(cancel).await?;
+    outcome.given_ms = millis(given.elapsed());
     let ended = stage.engine(&request, "install", cancel).await?;
     outcome.engine_words.clone_from(&ended.words);
     outcome.remedy_ms = Some(millis(ended.elapsed));

@@ -1,0 +1,133 @@
+//! Slots for trials: how many of them the machine bears at once, also when each is a process of its own.
+//!
+//! A slot is an `flock` on a file, never a process id: the kernel frees it however its holder ends.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::wait::{Seen, WaitError, until};
+
+/// How long to wait for a slot: every other trial of a large suite may come first.
+const TURN: Duration = Duration::from_hours(2);
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Why there is no slot.
+#[derive(Debug, thiserror::Error)]
+pub enum SlotError {
+    #[error("the slot {} could not be taken ({source}): check the permissions and free space of its folder", path.display())]
+    Io { path: PathBuf, source: std::io::Error },
+    #[error(transparent)]
+    Wait(#[from] WaitError),
+}
+
+/// The right to carry out one trial; free again when this is dropped or the process ends.
+#[derive(Debug)]
+pub struct Slot {
+    _held: File,
+}
+
+impl Slot {
+    /// Takes one of so many slots of a state folder, in turn with every other process that uses it.
+    ///
+    /// # Errors
+    /// When none gets free before the deadline, or the folder cannot be used.
+    pub async fn take(state: &Path, count: usize, cancel: &CancellationToken) -> Result<Self, SlotError> {
+        let folder = state.join("slots");
+        std::fs::create_dir_all(&folder).map_err(|source| SlotError::Io {
+            path: folder.clone(),
+            source,
+        })?;
+        let look = || async {
+            for number in 0..count.max(1) {
+                match try_take(&folder.join(number.to_string())) {
+                    Ok(Some(slot)) => return Seen::Done(Ok(slot)),
+                    Ok(None) => {}
+                    Err(error) => return Seen::Done(Err(error)),
+                }
+            }
+            Seen::NotYet(format!("all {count} are taken by other trials"))
+        };
+        until("a slot for a trial", TURN, LOOK, cancel, look).await?
+    }
+}
+
+fn try_take(path: &Path) -> Result<Option<Slot>, SlotError> {
+    let failed = |source| SlotError::Io {
+        path: path.to_owned(),
+        source,
+    };
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+        .map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(Slot { _held: file })),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(source)) => Err(failed(source)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn as_many_as_there_are_and_no_more() {
+        let state = tempfile::tempdir().unwrap();
+        let never = CancellationToken::new();
+        let first = Slot::take(state.path(), 2, &never).await.unwrap();
+        let second = Slot::take(state.path(), 2, &never).await.unwrap();
+        let stop = CancellationToken::new();
+        stop.cancel();
+        assert!(matches!(
+            Slot::take(state.path(), 2, &stop).await,
+            Err(SlotError::Wait(WaitError::Interrupted { .. }))
+        ));
+        let waiting = tokio::spawn({
+            let state = state.path().to_owned();
+            async move { Slot::take(&state, 2, &CancellationToken::new()).await }
+        });
+        drop(first);
+        waiting.await.unwrap().unwrap();
+        drop(second);
+    }
+
+    #[tokio::test]
+    async fn the_slot_of_a_dead_process_is_free() {
+        let state = tempfile::tempdir().unwrap();
+        let slot = state.path().join("slots/0");
+        std::fs::create_dir_all(slot.parent().unwrap()).unwrap();
+        let cancel = CancellationToken::new();
+        let holder = crate::command::Command::new("flock", Duration::from_secs(30))
+            .arg(&slot)
+            .args(["sleep", "30"]);
+        let held = tokio::spawn({
+            let cancel = cancel.clone();
+            async move { holder.run(&cancel).await }
+        });
+        until(
+            "the other process to take the slot",
+            Duration::from_secs(10),
+            LOOK,
+            &CancellationToken::new(),
+            || async {
+                match try_take(&slot) {
+                    Ok(None) => Seen::Done(()),
+                    other => Seen::NotYet(format!("{other:?}")),
+                }
+            },
+        )
+        .await
+        .unwrap();
+        cancel.cancel();
+        assert!(held.await.unwrap().is_err());
+        Slot::take(state.path(), 1, &CancellationToken::new()).await.unwrap();
+    }
+}
