@@ -14,6 +14,7 @@ pub mod finding;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod hooks;
+pub mod limit;
 pub mod logs;
 pub mod place;
 pub mod progress;
