@@ -10,6 +10,7 @@ pub mod attempt;
 mod chain;
 mod cite;
 pub mod detectors;
+pub mod engine_words;
 pub mod finding;
 #[cfg(test)]
 pub(crate) mod fixture;
@@ -19,6 +20,7 @@ pub mod logs;
 pub mod place;
 pub mod progress;
 pub mod references;
+pub mod rollout;
 #[cfg(test)]
 mod scenes;
 pub mod services;
