@@ -10,6 +10,7 @@ pub mod attempt;
 mod chain;
 mod cite;
 pub mod detectors;
+pub mod differences;
 pub mod engine_words;
 pub mod finding;
 #[cfg(test)]

@@ -4,6 +4,7 @@ mod crash_loop;
 mod hook_target_unreachable;
 mod hook_timeout_too_short;
 mod image_not_loaded;
+mod job_template_immutable;
 mod secret_missing;
 
 use super::Detector;
@@ -14,6 +15,7 @@ pub const DETECTORS: &[&Detector] = &[
     &hook_target_unreachable::DETECTOR,
     &hook_timeout_too_short::DETECTOR,
     &image_not_loaded::DETECTOR,
+    &job_template_immutable::DETECTOR,
     &secret_missing::DETECTOR,
 ];
 
