@@ -5,6 +5,7 @@ mod hook_target_unreachable;
 mod hook_timeout_too_short;
 mod image_not_loaded;
 mod job_template_immutable;
+mod rollout_timeout_too_short;
 mod secret_missing;
 
 use super::Detector;
@@ -16,6 +17,7 @@ pub const DETECTORS: &[&Detector] = &[
     &hook_timeout_too_short::DETECTOR,
     &image_not_loaded::DETECTOR,
     &job_template_immutable::DETECTOR,
+    &rollout_timeout_too_short::DETECTOR,
     &secret_missing::DETECTOR,
 ];
 
