@@ -7,6 +7,7 @@ mod image_not_loaded;
 mod job_template_immutable;
 mod rollout_timeout_too_short;
 mod secret_missing;
+mod ttl_deleted_job;
 
 use super::Detector;
 
@@ -19,6 +20,7 @@ pub const DETECTORS: &[&Detector] = &[
     &job_template_immutable::DETECTOR,
     &rollout_timeout_too_short::DETECTOR,
     &secret_missing::DETECTOR,
+    &ttl_deleted_job::DETECTOR,
 ];
 
 #[cfg(test)]
