@@ -35,6 +35,9 @@ pub struct RootCause {
     pub chain: Vec<Link>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remedy: Option<Remedy>,
+    /// What would put it right as well.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alternatives: Vec<Remedy>,
 }
 
 /// The answer at one moment.

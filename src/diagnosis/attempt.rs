@@ -65,24 +65,49 @@ impl Attempt<'_> {
 
     /// Whether the engine's words are those of a wait that ran out or saw a failure, not of a refusal by the API server.
     pub fn ended_in_a_wait(&self) -> bool {
-        let took_it_all = self
-            .ended_at
-            .zip(self.timeout)
-            .is_some_and(|(end, timeout)| end.duration_since(self.started_at) + SignedDuration::from_secs(1) >= timeout);
         let words = self.words();
         let refused = ["is invalid", "failed to create typed patch", "forbidden", "no matches for kind"];
         const WAITS: &[&str] = &[
-            "timed out waiting",
-            "timeout waiting",
-            "deadline exceeded",
             "not ready. status",
             "failed early due to stalled",
             "BackoffLimitExceeded",
             "DeadlineExceeded",
         ];
-        WAITS.iter().any(|wait| words.contains(wait)) || took_it_all && !refused.iter().any(|refusal| words.contains(refusal))
+        WAITS.iter().chain(TIME_RAN_OUT).any(|wait| words.contains(wait))
+            || self.took_its_time() && !refused.iter().any(|refusal| words.contains(refusal))
+    }
+
+    /// Whether the engine's words are those of a wait that ran out.
+    pub fn says_time_ran_out(&self) -> bool {
+        let words = self.words();
+        TIME_RAN_OUT.iter().any(|wait| words.contains(wait))
+    }
+
+    /// Whether the engine's words are those of a hook that failed: `failed post-install: …`, `pre-upgrade hooks failed: …`.
+    pub fn says_hook_failed(&self) -> bool {
+        let words = self.words();
+        ["failed pre-", "failed post-", " hooks failed: "]
+            .iter()
+            .any(|hook| words.contains(hook))
+    }
+
+    /// Whether it ended no earlier than one whole wait takes.
+    pub fn took_its_time(&self) -> bool {
+        self.ended_at
+            .zip(self.timeout)
+            .is_some_and(|(end, timeout)| end.duration_since(self.started_at) + SignedDuration::from_secs(1) >= timeout)
+    }
+
+    /// Whether a Job of the release that is gone keeps the engine from its end. Helm 4's watcher misses every object that it watches;
+    /// the wait that Helm 3 has, and Helm 4 as `legacy`, asks for Jobs only where it was told to.
+    pub fn misses_jobs(&self) -> bool {
+        let watches = self.engine.is_some_and(|engine| engine.start.wait == "watcher");
+        self.waits_for_resources && (self.wait_for_jobs || watches)
     }
 }
+
+/// Words of engines whose time ran out: Helm 3, Flux, and both of them and Helm 4.
+const TIME_RAN_OUT: &[&str] = &["timed out waiting", "timeout waiting", "deadline exceeded"];
 
 /// The latest attempt since the remedy began, if there was one.
 pub fn attempt(evidence: &Evidence) -> Option<Attempt<'_>> {
@@ -105,7 +130,6 @@ fn of_engine<'a>(evidence: &'a Evidence, engine: &'a Engine) -> Attempt<'a> {
     } else {
         State::Succeeded
     };
-    let tolerance = SignedDuration::from_secs(1);
     Attempt {
         release: start.release.clone(),
         namespace: start.namespace.clone(),
@@ -116,13 +140,31 @@ fn of_engine<'a>(evidence: &'a Evidence, engine: &'a Engine) -> Attempt<'a> {
         timeout: Some(start.timeout()),
         waits_for_resources: start.waits_for_resources(),
         wait_for_jobs: start.wait_for_jobs,
-        // What was written before this run began belongs to an earlier one.
-        record: evidence
-            .release_received(&start.release)
-            .filter(|(at, _)| *at + tolerance >= engine.started_at)
-            .map(|(_, record)| record),
+        record: own_record(evidence, engine),
         engine: Some(engine),
         helm_release: helm_release(evidence, &start.release),
+    }
+}
+
+/// The record of what this run of the engine attempted.
+fn own_record<'a>(evidence: &'a Evidence, engine: &Engine) -> Option<&'a ReleaseRecord> {
+    let start = &engine.start;
+    let tolerance = SignedDuration::from_secs(1);
+    // What was written before this run began belongs to an earlier one.
+    let (_, newest) = evidence
+        .release_received(&start.release)
+        .filter(|(at, _)| *at + tolerance >= engine.started_at)?;
+    // An engine that goes back after a failure writes a revision of its own for that: `Rollback to 1`, or `Release "x" failed: …` where
+    // an upgrade that fails says `Upgrade "x" failed: …`.
+    let goes_back = |record: &&ReleaseRecord| {
+        record.status == "pending-rollback"
+            || record.description.starts_with("Rollback ")
+            || start.operation == "upgrade" && record.description.starts_with("Release \"")
+    };
+    if goes_back(&newest) {
+        evidence.revisions(&start.release).find(|record| !goes_back(record))
+    } else {
+        Some(newest)
     }
 }
 

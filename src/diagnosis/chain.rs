@@ -54,7 +54,10 @@ fn join(known: &mut Finding, other: Finding) {
         known.certainty = other.certainty;
         known.statement = other.statement;
         known.why = other.why;
-        known.remedy = other.remedy.or(known.remedy.take());
+        if other.remedy.is_some() {
+            known.remedy = other.remedy;
+            known.alternatives = other.alternatives;
+        }
     }
     known.since = known.since.min(other.since);
     let (citations, explains, blames) = (&mut known.citations, &mut known.explains, &mut known.blames);
@@ -220,6 +223,7 @@ impl<'a> Placed<'a> {
             citations: finding.citations.clone(),
             chain,
             remedy: finding.remedy.clone(),
+            alternatives: finding.alternatives.clone(),
         }
     }
 

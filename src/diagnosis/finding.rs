@@ -64,6 +64,8 @@ pub struct Finding {
     /// The objects whose fault it would be: a finding that explains one of them is the deeper cause.
     pub blames: Vec<ObjectRef>,
     pub remedy: Option<Remedy>,
+    /// What would put it right as well. Only the remedy is chosen; people and other forms of a chart may do better with one of these.
+    pub alternatives: Vec<Remedy>,
 }
 
 /// One detector: what it is called, what it says, and the function.
@@ -73,7 +75,7 @@ pub struct Detector {
     /// One line for `rekindle list` and the catalogue.
     pub summary: &'static str,
     pub class: Class,
-    /// The kinds of remedy that it may choose.
+    /// The kinds of remedy that it may choose or name as an alternative.
     pub remedies: &'static [&'static str],
     pub detect: fn(&Evidence) -> Vec<Finding>,
 }

@@ -63,11 +63,12 @@ impl Scene {
         self
     }
 
-    fn stamp(&self) -> Timestamp {
+    pub fn stamp(&self) -> Timestamp {
         self.begin + SignedDuration::from_millis(self.now)
     }
 
-    fn push(&mut self, fact: Fact) -> &mut Self {
+    /// Anything else that is noticed now.
+    pub fn push(&mut self, fact: Fact) -> &mut Self {
         let at = self.stamp();
         self.entries.push(Entry { at, fact });
         self

@@ -6,7 +6,9 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use super::attempt::{Attempt, State, attempt};
-use super::progress::{JobState, job_state, over_before_remedy, plain, pods_of, ready};
+use super::engine_words::named;
+use super::progress::{JobState, job_state, over_before_remedy, plain, pods_of};
+use super::rollout::resource_blockers;
 use crate::evidence::{Evidence, Hook, Life, ObjectRef};
 
 /// A Job, or a bare pod that is a hook, over its re-creations within one run of the engine.
@@ -122,6 +124,8 @@ pub struct Blocker {
     pub since: Timestamp,
     /// When the engine ended its wait.
     pub until: Option<Timestamp>,
+    /// It is a Job of the release that is gone, and the engine misses it.
+    pub missed: bool,
 }
 
 /// What keeps the attempt from its end; nothing where that is not known.
@@ -149,6 +153,7 @@ fn hook_blockers(evidence: &Evidence, attempt: &Attempt<'_>) -> Vec<Blocker> {
         event: event_of_hook(hook, &attempt.operation),
         since: hook.started_at.unwrap_or(attempt.started_at),
         until: hook.completed_at.or(attempt.ended_at),
+        missed: false,
     };
     let started =
         |hook: &&&Hook| hook.started_at.is_some_and(|started| started >= begun) && !hook.events.iter().all(|event| event == "test");
@@ -184,6 +189,7 @@ fn hook_blockers(evidence: &Evidence, attempt: &Attempt<'_>) -> Vec<Blocker> {
             event: task.event.clone(),
             since: task.latest.first_seen(),
             until: attempt.ended_at,
+            missed: false,
         })
         .collect()
 }
@@ -229,72 +235,21 @@ pub fn seen_complete(life: &Life) -> Option<Timestamp> {
         .map(|version| version.at)
 }
 
-fn resource_blockers(evidence: &Evidence, attempt: &Attempt<'_>) -> Vec<Blocker> {
-    if !attempt.waits_for_resources || attempt.state == State::Failed && !attempt.ended_in_a_wait() {
-        return Vec::new();
-    }
-    let kinds = ["DaemonSet", "Deployment", "Job", "PersistentVolumeClaim", "Pod", "StatefulSet"];
-    let mut blockers: Vec<Blocker> = Vec::new();
-    for manifest in attempt.record.map(|record| record.manifest.as_slice()).unwrap_or_default() {
-        let text = |pointer: &str| manifest.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
-        let (kind, name) = (text("/kind"), text("/metadata/name"));
-        if !kinds.contains(&kind) || kind == "Job" && !attempt.wait_for_jobs {
-            continue;
-        }
-        let namespace = match text("/metadata/namespace") {
-            "" => attempt.namespace.as_str(),
-            namespace => namespace,
-        };
-        let newest = evidence
-            .ever(kind)
-            .filter(|life| life.name() == name && life.text("/metadata/namespace") == namespace)
-            .max_by_key(|life| life.first_seen());
-        // Nothing has been applied yet where nothing is seen: then the engine is not in this wait.
-        if let Some(life) = newest.filter(|life| !ready(life)) {
-            blockers.push(Blocker {
-                reference: ObjectRef::new(kind, Some(namespace), name),
-                event: None,
-                since: life.first_seen(),
-                until: attempt.ended_at,
-            });
-        }
-    }
-    blockers.sort_by(|a, b| a.reference.cmp(&b.reference));
-    blockers
-}
-
-/// The objects that the engine names in its last words: `Job/ns/x not ready. status: …`, `Job/ns/x status: …`, `job x failed`.
+/// The objects that the engine names in its last words.
 fn named_blockers(attempt: &Attempt<'_>) -> Vec<Blocker> {
-    let words = attempt.words();
-    let mut found: Vec<ObjectRef> = Vec::new();
-    let mut push = |reference: ObjectRef| {
-        if !found.contains(&reference) {
-            found.push(reference);
-        }
-    };
-    let tokens: Vec<&str> = words
-        .split(|c: char| c.is_whitespace() || matches!(c, '[' | ']' | ',' | ';' | '"'))
-        .filter(|token| !token.is_empty())
-        .collect();
-    for (index, token) in tokens.iter().enumerate() {
-        let next: Vec<&str> = tokens.iter().skip(index + 1).take(3).copied().collect();
-        let parts: Vec<&str> = token.split('/').collect();
-        if let [kind, namespace, name] = parts.as_slice()
-            && kind.starts_with(|c: char| c.is_ascii_uppercase())
-            && next.iter().any(|word| word.starts_with("status:"))
-        {
-            push(ObjectRef::new(*kind, Some(namespace), *name));
-        } else if *token == "job" && next.get(1).is_some_and(|word| word.starts_with("failed")) {
-            push(ObjectRef::new("Job", Some(&attempt.namespace), next[0]));
+    let mut blockers: Vec<Blocker> = Vec::new();
+    for named in named(attempt) {
+        let missed = named.misses_job();
+        match blockers.iter_mut().find(|known| known.reference.same(&named.object)) {
+            Some(known) => known.missed |= missed,
+            None => blockers.push(Blocker {
+                reference: named.object,
+                event: None,
+                since: attempt.started_at,
+                until: attempt.ended_at,
+                missed,
+            }),
         }
     }
-    found
-        .into_iter()
-        .map(|reference| Blocker {
-            reference,
-            event: None,
-            since: attempt.started_at,
-            until: attempt.ended_at,
-        })
-        .collect()
+    blockers
 }

@@ -10,14 +10,18 @@ pub mod attempt;
 mod chain;
 mod cite;
 pub mod detectors;
+pub mod differences;
+pub mod engine_words;
 pub mod finding;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod hooks;
+pub mod limit;
 pub mod logs;
 pub mod place;
 pub mod progress;
 pub mod references;
+pub mod rollout;
 #[cfg(test)]
 mod scenes;
 pub mod services;

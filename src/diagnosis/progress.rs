@@ -101,6 +101,17 @@ pub fn pods_of<'a>(evidence: &'a Evidence, owner: &Life) -> Vec<&'a Life> {
     pods
 }
 
+/// The pods of a Deployment's ReplicaSets, or of a workload that owns its pods itself.
+pub fn pods_behind<'a>(evidence: &'a Evidence, workload: &'a Life) -> Vec<&'a Life> {
+    if workload.text("/kind") != "Deployment" {
+        return pods_of(evidence, workload);
+    }
+    let sets = evidence
+        .ever("ReplicaSet")
+        .filter(|set| set.owned_by(workload.uid()) && (set.exists() || !workload.exists()));
+    sets.flat_map(|set| pods_of(evidence, set)).collect()
+}
+
 /// The object at the top of the owners of a pod that a person would name: Deployment rather than ReplicaSet; the pod if it has none.
 pub fn controller(evidence: &Evidence, object: &Life) -> ObjectRef {
     let own = plain(&object.reference());

@@ -43,6 +43,15 @@ impl Life {
         self.deleted_at.is_none()
     }
 
+    /// What was known of it at a moment; nothing where it had not been seen by then.
+    pub fn until(&self, moment: Timestamp) -> Option<Self> {
+        let known = self.versions.partition_point(|version| version.at <= moment);
+        (known > 0).then(|| Self {
+            versions: self.versions[..known].to_vec(),
+            deleted_at: self.deleted_at.filter(|gone| *gone <= moment),
+        })
+    }
+
     pub fn uid(&self) -> &str {
         self.text("/metadata/uid")
     }
@@ -316,11 +325,13 @@ impl Evidence {
 
     /// The object of this name that exists now. The namespace is empty for cluster-wide kinds.
     pub fn get(&self, kind: &str, namespace: &str, name: &str) -> Option<&Life> {
-        self.lives
-            .get(&(kind.to_owned(), namespace.to_owned(), name.to_owned()))?
-            .iter()
-            .rev()
-            .find(|life| life.exists())
+        self.lives_of(kind, namespace, name).iter().rev().find(|life| life.exists())
+    }
+
+    /// Every object that ever had this name, in the order of their first sight.
+    pub fn lives_of(&self, kind: &str, namespace: &str, name: &str) -> &[Life] {
+        let key = (kind.to_owned(), namespace.to_owned(), name.to_owned());
+        self.lives.get(&key).map_or(&[], Vec::as_slice)
     }
 
     /// The objects of a kind that exist now and are owned by the object with this UID.
@@ -370,9 +381,14 @@ impl Evidence {
 
     /// The newest record of a release.
     pub fn release(&self, name: &str) -> Option<&ReleaseRecord> {
+        self.revisions(name).next()
+    }
+
+    /// Every record of a release, the newest revision first.
+    pub fn revisions<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a ReleaseRecord> + use<'a> {
         self.releases
             .range((name.to_owned(), 0)..=(name.to_owned(), u32::MAX))
-            .next_back()
+            .rev()
             .map(|(_, (_, record))| record.as_ref())
     }
 

@@ -133,6 +133,7 @@ mod tests {
             }],
             chain: Vec::new(),
             remedy: None,
+            alternatives: Vec::new(),
         }
     }
 

@@ -6,6 +6,7 @@
 //!   └ because  auth.openhands.invalid does not resolve inside the cluster          ◄ root cause
 //!              seen     "curl: (6) Could not resolve host"
 //!              remedy   give this Job the in-cluster URL http://keycloak           (hook-target-unreachable)
+//!              or       what else would put it right, a line each
 //!              sure     nothing answers for that name; known 8.2s after the engine began, 3m52s before it gives up
 //! ```
 
@@ -160,6 +161,9 @@ impl Canvas {
         match remedy {
             Some(remedy) => self.detail(&hang, "remedy", &remedy, Some((&slug, &painted, column))),
             None => self.detail(&hang, "page", &format!("rekindle explain {}", cause.slug), None),
+        }
+        for alternative in &cause.alternatives {
+            self.detail(&hang, "or", &tame(&alternative.sentence), None);
         }
         let sure = self.sure(cause);
         self.detail(&hang, if certain { "sure" } else { "unsure" }, &sure, None);

@@ -80,6 +80,7 @@ pub fn unreachable() -> RootCause {
             ),
         ],
         remedy: Some(Remedy::new("use-in-cluster-url", "give this Job the in-cluster URL http://keycloak").with("url", "http://keycloak")),
+        alternatives: Vec::new(),
     }
 }
 
@@ -93,6 +94,13 @@ pub fn too_short() -> RootCause {
     cause.citations.truncate(1);
     cause.chain.truncate(1);
     cause.remedy = Some(Remedy::new("raise-timeout", "raise the timeout to at least 7m"));
+    cause.alternatives = vec![
+        Remedy::new(
+            "raise-replicas",
+            "start with one pod of Deployment runtime and scale up once the release is deployed",
+        ),
+        Remedy::new("skip-wait", "install without waiting"),
+    ];
     cause
 }
 
@@ -102,6 +110,7 @@ pub fn suspected() -> RootCause {
     cause.certainty = Certainty::Suspected;
     cause.why = "pod runtime-7c9 is still starting".to_owned();
     cause.remedy = None;
+    cause.alternatives.clear();
     cause
 }
 

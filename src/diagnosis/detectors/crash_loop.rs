@@ -183,6 +183,7 @@ fn finding(
         blames: Vec::new(),
         subject,
         remedy: Some(remedy),
+        alternatives: Vec::new(),
     })
 }
 

@@ -62,6 +62,7 @@ fn finding(evidence: &Evidence, task: &Task<'_>, tries: &Tries<'_>) -> Option<Fi
         explains: task.explains(),
         blames: verdict.blames,
         remedy: Some(remedy(evidence, task, tries)),
+        alternatives: Vec::new(),
     })
 }
 

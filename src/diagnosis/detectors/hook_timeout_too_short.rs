@@ -22,11 +22,11 @@ use jiff::{SignedDuration, Timestamp};
 use crate::diagnosis::attempt::{Attempt, State, attempt, duration};
 use crate::diagnosis::cite;
 use crate::diagnosis::hooks::{Task, seen_complete, tasks};
+use crate::diagnosis::limit;
 use crate::diagnosis::logs::{lines, no_progress};
 use crate::diagnosis::progress::JobState;
 use crate::diagnosis::{Certainty, Citation, Class, Detector, Finding};
 use crate::evidence::{Evidence, Life, PrintedLine};
-use crate::remedy::Remedy;
 
 pub const DETECTOR: Detector = Detector {
     slug: "hook-timeout-too-short",
@@ -174,10 +174,6 @@ fn advancing<'a>(evidence: &'a Evidence, task: &Task<'a>) -> Option<(&'a Life, &
 }
 
 fn finding(task: &Task<'_>, case: Case) -> Finding {
-    let need = case.need.unwrap_or(case.budget);
-    // Half as much again, rounded up: what was just enough once is too little the next time.
-    let at_least = (need.as_millis().unsigned_abs() * 3).div_ceil(2000);
-    let name = &task.reference.name;
     let takes = match case.need {
         Some(need) => format!("needs {}", duration(need)),
         None => format!("needs more than {}", duration(case.budget)),
@@ -188,13 +184,7 @@ fn finding(task: &Task<'_>, case: Case) -> Finding {
     } else {
         "activeDeadlineSeconds"
     };
-    let mut remedy = Remedy::new(case.kind, format!("raise {what} to at least {at_least}s"))
-        .with("at_least", format!("{at_least}s"))
-        .with("budget", format!("{}s", case.budget.as_secs()))
-        .with("job", name);
-    if let Some(need) = case.need {
-        remedy = remedy.with("need", format!("{}s", need.as_millis().unsigned_abs().div_ceil(1000)));
-    }
+    let remedy = limit::raise(case.kind, what, case.budget, case.need).with("job", &task.reference.name);
     Finding {
         slug: DETECTOR.slug,
         subject: task.reference.clone(),
@@ -206,6 +196,7 @@ fn finding(task: &Task<'_>, case: Case) -> Finding {
         explains: task.explains(),
         blames: Vec::new(),
         remedy: Some(remedy),
+        alternatives: Vec::new(),
     }
 }
 

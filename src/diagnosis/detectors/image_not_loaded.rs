@@ -90,6 +90,7 @@ fn finding(evidence: &Evidence, pod: &Life, container: &Container<'_>) -> Findin
         blames: Vec::new(),
         subject,
         remedy: Some(remedy.with("container", container.name).with("image", image)),
+        alternatives: Vec::new(),
     }
 }
 

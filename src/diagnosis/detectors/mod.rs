@@ -4,7 +4,10 @@ mod crash_loop;
 mod hook_target_unreachable;
 mod hook_timeout_too_short;
 mod image_not_loaded;
+mod job_template_immutable;
+mod rollout_timeout_too_short;
 mod secret_missing;
+mod ttl_deleted_job;
 
 use super::Detector;
 
@@ -14,7 +17,10 @@ pub const DETECTORS: &[&Detector] = &[
     &hook_target_unreachable::DETECTOR,
     &hook_timeout_too_short::DETECTOR,
     &image_not_loaded::DETECTOR,
+    &job_template_immutable::DETECTOR,
+    &rollout_timeout_too_short::DETECTOR,
     &secret_missing::DETECTOR,
+    &ttl_deleted_job::DETECTOR,
 ];
 
 #[cfg(test)]

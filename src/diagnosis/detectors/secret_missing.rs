@@ -173,6 +173,7 @@ fn finding(evidence: &Evidence, namespace: &str, name: &str, missing: Missing) -
         .concat(),
         subject,
         remedy: Some(remedy),
+        alternatives: Vec::new(),
     }
 }
 

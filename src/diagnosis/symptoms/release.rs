@@ -86,9 +86,7 @@ fn statement(attempt: &Attempt<'_>, blockers: &[Blocker]) -> String {
                 .until
                 .is_some_and(|until| until.duration_since(blocker.since) + tolerance >= *timeout)
         }) && !words.contains("BackoffLimitExceeded")
-            || ["timed out waiting", "timeout waiting", "context deadline exceeded"]
-                .iter()
-                .any(|wait| words.contains(wait))
+            || attempt.says_time_ran_out()
     });
     match (timed_out, what.as_str()) {
         (Some(timeout), "") => format!("{release}: its {operation} timed out after {}", duration(timeout)),
@@ -96,10 +94,14 @@ fn statement(attempt: &Attempt<'_>, blockers: &[Blocker]) -> String {
             "{release}: its {operation} timed out after {} waiting for {what}",
             duration(timeout)
         ),
-        (None, "") => match attempt.words().lines().rev().map(str::trim).find(|line| !line.is_empty()) {
-            Some(line) => format!("{release}: its {operation} failed: {}", quoted(line)),
-            None => format!("{release}: its {operation} failed"),
-        },
-        (None, what) => format!("{release}: its {operation} failed at {what}"),
+        (None, what) => {
+            let at = if what.is_empty() { String::new() } else { format!(" at {what}") };
+            // Of what it waited for, the objects tell; of what it was refused or missed, only its words.
+            let waited = !blockers.is_empty() && (attempt.ended_in_a_wait() || blockers.iter().any(|blocker| blocker.event.is_some()));
+            match attempt.words().lines().rev().map(str::trim).find(|line| !line.is_empty()) {
+                Some(line) if !waited => format!("{release}: its {operation} failed{at}: {}", quoted(line)),
+                _ => format!("{release}: its {operation} failed{at}"),
+            }
+        }
     }
 }

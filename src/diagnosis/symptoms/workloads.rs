@@ -4,7 +4,7 @@ use super::pods::{doing, ended_over_pods, trouble};
 use super::{Symptom, Symptoms};
 use crate::diagnosis::attempt::{State, attempt};
 use crate::diagnosis::hooks::{Blocker, Task, tasks};
-use crate::diagnosis::progress::{JobState, controller, event, event_text, job_state, plain, pods_of, ready, relevant, stuck};
+use crate::diagnosis::progress::{JobState, controller, event, event_text, job_state, plain, pods_behind, ready, relevant, stuck};
 use crate::evidence::{Evidence, Life};
 
 /// Adds what a release waits for, and below it what its pods do.
@@ -12,19 +12,23 @@ pub fn add_below(evidence: &Evidence, symptoms: &mut Symptoms, parent: usize, bl
     let reference = &blocker.reference;
     let task = tasks(evidence).into_iter().find(|task| task.reference.same(reference));
     if let Some(task) = task {
+        let missed = blocker.missed && !task.latest.exists();
         let parent = match task.state() {
             JobState::Failed { reason, .. } if task.latest.text("/kind") == "Job" => symptoms.push(Symptom {
                 subject: task.reference.clone(),
                 about: Vec::new(),
-                statement: match reason.as_str() {
-                    "" => format!("Job {} failed", reference.name),
-                    reason => format!("Job {} failed: {reason}", reference.name),
+                statement: match (reason.as_str(), missed) {
+                    ("", false) => format!("Job {} failed", reference.name),
+                    ("", true) => format!("Job {} failed and is not there any more", reference.name),
+                    (reason, false) => format!("Job {} failed: {reason}", reference.name),
+                    (reason, true) => format!("Job {} failed and is not there any more: {reason}", reference.name),
                 },
                 since: task.created(),
                 by: evidence.now,
                 parent: Some(parent),
                 settled: true,
             }),
+            _ if missed => return add_missed(symptoms, parent, &task, settled),
             // What ended well after all has no pod that is not well.
             JobState::Complete { .. } => return,
             // A Job that runs has nothing to say that its pods do not say better; a Job without pods has.
@@ -38,9 +42,39 @@ pub fn add_below(evidence: &Evidence, symptoms: &mut Symptoms, parent: usize, bl
     let workload = relevant(evidence, &reference.kind)
         .into_iter()
         .find(|life| plain(&life.reference()).same(reference));
-    if let Some(workload) = workload {
-        add_workload(evidence, symptoms, Some(parent), workload, settled);
+    let Some(workload) = workload else { return };
+    if !ready(workload) {
+        return add_workload(evidence, symptoms, Some(parent), workload, settled);
     }
+    // What is ready has come too late, or was never waited for: the API server refused to change it.
+    if blocker.until.and_then(|end| workload.until(end)).is_some_and(|then| !ready(&then)) {
+        symptoms.push(Symptom {
+            subject: plain(&workload.reference()),
+            about: Vec::new(),
+            statement: format!("{} {} got ready only after the engine had given up", reference.kind, reference.name),
+            since: created(workload),
+            by: evidence.now,
+            parent: Some(parent),
+            settled,
+        });
+    }
+}
+
+/// Adds a Job of the release that the engine misses, because it is gone.
+fn add_missed(symptoms: &mut Symptoms, parent: usize, task: &Task<'_>, settled: bool) {
+    let name = &task.reference.name;
+    symptoms.push(Symptom {
+        subject: task.reference.clone(),
+        about: task.pods.iter().map(|pod| pod.reference()).collect(),
+        statement: match task.state() {
+            JobState::Complete { .. } => format!("Job {name} completed and is not there any more"),
+            _ => format!("Job {name} is not there any more"),
+        },
+        since: task.latest.deleted_at.unwrap_or_else(|| task.created()),
+        by: task.latest.deleted_at.unwrap_or_else(|| task.created()),
+        parent: Some(parent),
+        settled,
+    });
 }
 
 /// Adds workloads that nobody is known to wait for and that are stuck all the same.
@@ -105,17 +139,6 @@ pub fn add_unhealthy(evidence: &Evidence, symptoms: &mut Symptoms) {
             });
         }
     }
-}
-
-/// The pods of a Deployment's newest ReplicaSets, or of a workload that owns its pods itself.
-pub fn pods_behind<'a>(evidence: &'a Evidence, workload: &'a Life) -> Vec<&'a Life> {
-    if workload.text("/kind") != "Deployment" {
-        return pods_of(evidence, workload);
-    }
-    let sets = evidence
-        .ever("ReplicaSet")
-        .filter(|set| set.owned_by(workload.uid()) && (set.exists() || !workload.exists()));
-    sets.flat_map(|set| pods_of(evidence, set)).collect()
 }
 
 fn add_workload(evidence: &Evidence, symptoms: &mut Symptoms, parent: Option<usize>, workload: &Life, settled: bool) {
