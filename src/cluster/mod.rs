@@ -1,6 +1,7 @@
 //! Clusters: made by kind, written down before they are made, proven to be ours before they are touched, and removed without a trace.
 
 mod archive;
+pub mod autoscaler;
 mod config;
 mod create;
 mod dns;
@@ -21,6 +22,7 @@ use std::time::Duration;
 use futures::future::try_join_all;
 use tokio_util::sync::CancellationToken;
 
+pub use autoscaler::{Autoscaler, AutoscalerError, ScaleUp};
 pub use config::{NODE_LABEL, OWNER, POOL_LABEL, RUN_LABEL, SERVICE_SUBNET};
 pub use error::ClusterError;
 pub use journal::{Entry, Journal, JournalError, Phase};
