@@ -86,8 +86,8 @@ fn of_cluster(error: &ClusterError) -> ExitCode {
         ClusterError::Foreign { .. } | ClusterError::NotOurs { .. } => exit_code::FOREIGN,
         ClusterError::Docker { .. } | ClusterError::DockerAnswer { .. } => exit_code::DOCKER,
         ClusterError::Addresses { .. } | ClusterError::Preflight { .. } => exit_code::RESOURCES,
-        ClusterError::Interrupted { .. } => exit_code::INTERRUPTED,
         ClusterError::Twice { first, .. } => of_cluster(first),
+        error if error.interrupted() => exit_code::INTERRUPTED,
         _ => exit_code::CLUSTER,
     }
 }

@@ -17,6 +17,9 @@ pub struct Args {
     /// Port of this machine that the API server would get; 0 lets Docker choose.
     #[arg(long, default_value_t = 0, value_name = "PORT")]
     pub api_port: u16,
+    /// Nodes that its pool would have.
+    #[arg(long, default_value_t = 0, value_name = "NODES", value_parser = clap::value_parser!(u32).range(..=cluster::POOL_MAX))]
+    pub pool: u32,
     /// How to print the answer.
     #[arg(long, value_enum, default_value_t = Format::Human)]
     pub format: Format,
@@ -55,6 +58,7 @@ pub async fn run(args: &Args, toolchain: &toolchain::Options, cancel: &Cancellat
     let options = cluster::Options {
         name: args.name.clone(),
         api_port: args.api_port,
+        pool: args.pool,
         ..cluster::Options::new(&toolchain.state)
     };
     let (checks, survey) = tokio::join!(

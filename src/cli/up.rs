@@ -15,6 +15,9 @@ pub struct Args {
     /// Port of this machine for the API server; 0 lets Docker choose.
     #[arg(long, default_value_t = 0, value_name = "PORT")]
     pub api_port: u16,
+    /// Nodes that do not exist until a scenario's autoscaler starts them.
+    #[arg(long, default_value_t = 0, value_name = "NODES", value_parser = clap::value_parser!(u32).range(..=cluster::POOL_MAX))]
+    pub pool: u32,
     /// A node image of your own instead of the one that is built.
     #[arg(long, value_name = "IMAGE")]
     pub node_image: Option<String>,
@@ -66,6 +69,7 @@ pub async fn run(
         name: args.name.clone(),
         keep: true,
         api_port: args.api_port,
+        pool: args.pool,
         ..cluster::Options::new(&toolchain.state)
     };
     let (tools, cluster) = provision(&options, toolchain, events, cancel).await?;

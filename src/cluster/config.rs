@@ -6,13 +6,18 @@ use std::path::Path;
 pub const RUN_LABEL: &str = "dev.rekindle.run";
 /// The label that every node of ours carries in Kubernetes.
 pub const NODE_LABEL: &str = "rekindle.dev/run-id";
+/// The label and the taint by which the nodes of the pool are told apart: its value is the name of the lease. A pool node that is only
+/// just being made has the taint without a value, so that nothing is scheduled there.
+pub const POOL_LABEL: &str = "rekindle.dev/pool";
 /// The ConfigMap in `kube-system` that says whose cluster it is.
 pub const OWNER: &str = "rekindle-owner";
 /// The label by which kind marks its node containers.
 pub const KIND_LABEL: &str = "io.x-k8s.kind.cluster";
 /// Stated in kind's configuration, not left to its default: the nodes get a route for it.
 pub const SERVICE_SUBNET: &str = "10.96.0.0/16";
-/// Likewise, for what comes from pods.
+/// The Service of the API server, by Kubernetes' own rule the first address.
+pub const API_SERVICE: &str = "10.96.0.1";
+/// Stated likewise, for what comes from pods.
 const POD_SUBNET: &str = "10.244.0.0/16";
 
 /// Names longer than this make host names of nodes that Linux refuses.
@@ -35,20 +40,32 @@ pub fn name_fault(name: &str) -> Option<&'static str> {
     }
 }
 
-/// kind's configuration of a cluster with one node.
+/// Names of the nodes of a cluster with so many pool nodes, as kind derives them; the control plane comes first.
+pub fn node_names(cluster: &str, pool: u32) -> Vec<String> {
+    let workers = (1..=pool).map(|n| match n {
+        1 => format!("{cluster}-worker"),
+        n => format!("{cluster}-worker{n}"),
+    });
+    std::iter::once(format!("{cluster}-control-plane")).chain(workers).collect()
+}
+
+/// kind's configuration of a cluster with one node, and so many workers as the nodes of its pool.
 ///
 /// The patches name no version of kubeadm's format and give their arguments as a map: kind applies such patches to whichever version it
 /// writes for the Kubernetes at hand, and keeps the arguments that it sets itself. One control plane with nothing to lose needs no leader
 /// election, which also costs controllers 11 s after a pause, and no fsync in etcd. The controller manager asks for an account per controller
 /// at its start: with its usual 20 requests a second that alone takes five seconds, in which no pod is created.
 ///
-/// `images` is a folder of this machine that the node sees under `mounted`.
-pub fn kind_config(cluster: &str, run_id: &str, api_port: u16, images: &Path, mounted: &str) -> String {
+/// kind takes the control plane's taint away from a cluster's only node; beside workers it has to be told. The workers have a taint of
+/// their own from the first moment: nothing of the cluster may settle on a machine that is to vanish again.
+///
+/// `images` is a folder of this machine that the nodes see under `mounted`.
+pub fn kind_config(cluster: &str, run_id: &str, api_port: u16, pool: u32, images: &Path, mounted: &str) -> String {
     // -1 lets Docker choose. kind's own choice of 0 looks for a free port first and uses it later, when it may be taken.
     let port = if api_port == 0 { "-1".to_owned() } else { api_port.to_string() };
     // JSON's quotes are YAML's, too.
     let images = serde_json::Value::from(images.to_string_lossy());
-    format!(
+    let mut config = format!(
         r#"kind: Cluster
 apiVersion: kind.x-k8s.io/v1alpha4
 name: {cluster}
@@ -74,15 +91,39 @@ kubeadmConfigPatches:
       extraArgs:
         unsafe-no-fsync: "true"
 nodes:
-- role: control-plane
+"#
+    );
+    let node = |role: &str, patch: &str| {
+        format!(
+            r#"- role: {role}
   labels:
     {NODE_LABEL}: "{run_id}"
   extraMounts:
   - hostPath: {images}
     containerPath: {mounted}
     readOnly: true
-"#
-    )
+{patch}"#
+        )
+    };
+    let untainted = r"  kubeadmConfigPatches:
+  - |
+    kind: InitConfiguration
+    nodeRegistration:
+      taints: []
+";
+    let tainted = format!(
+        r"  kubeadmConfigPatches:
+  - |
+    kind: JoinConfiguration
+    nodeRegistration:
+      taints:
+      - key: {POOL_LABEL}
+        effect: NoSchedule
+"
+    );
+    config.push_str(&node("control-plane", if pool == 0 { "" } else { untainted }));
+    (0..pool).for_each(|_| config.push_str(&node("worker", &tainted)));
+    config
 }
 
 /// CoreDNS for a cluster without an outside: names of the cluster, and NXDOMAIN at once for all others.
@@ -141,8 +182,8 @@ mod tests {
 
     #[test]
     fn the_patches_hold_for_every_kubernetes_version() {
-        let kind_config = |port| kind_config("x", "aa11", port, Path::new("/a \"b\""), "/images");
-        let config = kind_config(0);
+        let kind_config = |port, pool| kind_config("x", "aa11", port, pool, Path::new("/a \"b\""), "/images");
+        let config = kind_config(0, 2);
         assert!(config.contains(r#"hostPath: "/a \"b\"""#), "{config}");
         assert!(
             !config.contains("kubeadm.k8s.io"),
@@ -150,8 +191,22 @@ mod tests {
         );
         assert!(!config.contains("name: leader-elect"), "a list of arguments is refused before 1.36");
         assert!(config.contains("apiServerPort: -1"));
-        assert!(kind_config(6443).contains("apiServerPort: 6443"));
+        assert!(kind_config(6443, 0).contains("apiServerPort: 6443"));
         assert!(config.contains("rekindle.dev/run-id: \"aa11\""));
+    }
+
+    #[test]
+    fn a_pool_is_workers_that_nothing_settles_on() {
+        let config = |pool| kind_config("x", "aa11", 0, pool, Path::new("/i"), "/images");
+        let alone = config(0);
+        assert!(!alone.contains("worker") && !alone.contains("taints"), "{alone}");
+        let two = config(2);
+        assert_eq!(two.matches("- role: worker").count(), 2);
+        assert_eq!(two.matches("rekindle.dev/run-id: \"aa11\"").count(), 3);
+        assert_eq!(two.matches("containerPath: /images").count(), 3);
+        assert_eq!(two.matches("- key: rekindle.dev/pool").count(), 2);
+        assert!(two.starts_with(&alone), "the control plane is the same: {two}");
+        assert_eq!(node_names("x", 2), ["x-control-plane", "x-worker", "x-worker2"]);
     }
 
     #[test]

@@ -3,16 +3,20 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use futures::future::join_all;
 use k8s_openapi::api::core::v1::{ConfigMap, Node, ServiceAccount};
-use kube::api::{Api, ListParams, PostParams};
+use kube::api::{Api, PostParams};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::ClusterError;
 use super::archive::{self, Archive};
 use super::config::{self, OWNER};
+use super::docker::Container;
+use super::inside::{LOAD, exec, last_words, load, reworded};
 use super::journal::{Entry, Journal};
 use super::owner::Access;
+use super::pool::Pool;
 use super::{dns, docker, owner};
 use crate::command::{Command, CommandError};
 use crate::events::{Event, Events, Step};
@@ -22,8 +26,6 @@ use crate::wait::{Seen, WaitError, until};
 const CREATE: Duration = Duration::from_secs(300);
 /// From the end of kind to a cluster whose DNS answers.
 const READY: Duration = Duration::from_secs(120);
-/// Loading an image of some hundred megabytes on a busy machine.
-const LOAD: Duration = Duration::from_secs(180);
 const LOOK: Duration = Duration::from_millis(100);
 /// The service account that every pod without one of its own runs as.
 const DEFAULT_ACCOUNT: &str = "default";
@@ -82,20 +84,14 @@ impl Plan<'_> {
             async { self.load_early(&parts).await.map_err(stop) },
             async { self.furnish(&parts).await.map_err(stop) },
         );
-        if cancel.is_cancelled() {
-            return Err(ClusterError::Interrupted {
-                what: "creating the cluster",
-            });
-        }
-        // The first cause is the one that is not an interruption; among several, kind's.
-        let mut failures: Vec<ClusterError> = [kind.err(), images.err(), inside.err()].into_iter().flatten().collect();
-        failures.sort_by_key(ClusterError::interrupted);
-        if let Some(error) = failures.into_iter().next() {
-            return Err(error);
-        }
+        first_cause([kind, images, inside], cancel)?;
 
         let access = owner::open(&entry.cluster, &entry.kubeconfig).await?;
-        self.usable(&access, &step, cancel).await?;
+        let pool = Pool::of(entry, &access.client, events);
+        let (usable, cold) = tokio::join!(async { self.usable(&access, &step, &parts).await.map_err(stop) }, async {
+            pool.put_back_all(&parts).await.map_err(|error| stop(error.into()))
+        },);
+        first_cause([usable, cold], cancel)?;
         step.done();
         Ok(access)
     }
@@ -103,7 +99,9 @@ impl Plan<'_> {
     async fn kind(&self, name: &str, events: &Events, cancel: &CancellationToken) -> Result<(), ClusterError> {
         let entry = self.entry;
         let (step, events) = (name.to_owned(), events.clone());
-        let config = config::kind_config(&entry.cluster, &entry.run_id, self.api_port, &self.archive.dir, archive::MOUNTED);
+        let pool = u32::try_from(entry.pool().len()).unwrap_or(u32::MAX);
+        let (images, mounted) = (&self.archive.dir, archive::MOUNTED);
+        let config = config::kind_config(&entry.cluster, &entry.run_id, self.api_port, pool, images, mounted);
         let mut command = Command::new("sh", CREATE)
             .args(["-c", MAKER, "sh"])
             .arg(self.journal.maker_lock(&entry.run_id))
@@ -141,12 +139,17 @@ impl Plan<'_> {
         }
     }
 
-    /// Loads the images as soon as the node's containerd answers, while kubeadm still works.
+    /// Loads the images into every node as soon as its containerd answers, while kubeadm still works.
     async fn load_early(&self, cancel: &CancellationToken) -> Result<(), ClusterError> {
         if self.images.is_empty() {
             return Ok(());
         }
-        self.node_runs(cancel).await?;
+        let loading = self.entry.nodes.iter().map(|node| self.load_into(node, cancel));
+        join_all(loading).await.into_iter().collect()
+    }
+
+    async fn load_into(&self, node: &str, cancel: &CancellationToken) -> Result<(), ClusterError> {
+        self.container(node, cancel, |_| Ok(())).await?;
         // Where the engine does not see this machine's files, such as in a virtual machine, the mounted folder is empty.
         let script = format!(
             "until ctr --namespace=k8s.io version >/dev/null 2>&1; do sleep 0.1; done
@@ -155,13 +158,13 @@ impl Plan<'_> {
             archive::MOUNTED,
             self.archive.file
         );
-        match exec(self.node(), &script, CREATE, cancel).await {
-            Ok(output) if output.text() == NOT_MOUNTED => load(self.images, self.node(), cancel).await,
+        match exec(node, &script, CREATE, cancel).await {
+            Ok(output) if output.text() == NOT_MOUNTED => load(self.images, node, cancel).await,
             Ok(_) => Ok(()),
             Err(CommandError::Interrupted { .. }) => Err(ClusterError::Interrupted { what: "loading images" }),
             Err(source) => Err(ClusterError::Load {
                 image: self.images.join(" "),
-                node: self.node().to_owned(),
+                node: node.to_owned(),
                 source: reworded(source),
             }),
         }
@@ -170,7 +173,8 @@ impl Plan<'_> {
     /// Gives the cluster its DNS configuration and its owner's mark as soon as its API answers, and closes the node's way out.
     async fn furnish(&self, cancel: &CancellationToken) -> Result<(), ClusterError> {
         let entry = self.entry;
-        let (port, address) = self.node_runs(cancel).await?;
+        let published = |container: Container| container.api_port.zip(container.address).ok_or("its port is not published");
+        let (port, address) = self.container(self.node(), cancel, published).await?;
         // kubeadm writes these files before it starts the API server. The first is missing before Kubernetes 1.29, and the second one
         // gets its rights only some time after the API server answers.
         let wait = "until [ -s /etc/kubernetes/manifests/kube-apiserver.yaml ]; do sleep 0.1; done; \
@@ -201,13 +205,18 @@ impl Plan<'_> {
         Ok(())
     }
 
-    async fn node_runs(&self, cancel: &CancellationToken) -> Result<(u16, String), ClusterError> {
-        let node = self.node();
+    /// Waits for a node's container, and for what is wanted of it.
+    async fn container<T>(
+        &self,
+        node: &str,
+        cancel: &CancellationToken,
+        wanted: impl Fn(Container) -> Result<T, &'static str>,
+    ) -> Result<T, ClusterError> {
         let waited = until("the node's container", CREATE, LOOK, cancel, || async {
             match docker::container(node, cancel).await {
-                Ok(Some(container)) if container.running => match (container.api_port, container.address) {
-                    (Some(port), Some(address)) => Seen::Done((port, address)),
-                    _ => Seen::NotYet("its port is not published".to_owned()),
+                Ok(Some(container)) if container.running => match wanted(container) {
+                    Ok(found) => Seen::Done(found),
+                    Err(missing) => Seen::NotYet(missing.to_owned()),
                 },
                 Ok(Some(_)) => Seen::NotYet("it is not running".to_owned()),
                 Ok(None) => Seen::NotYet("it does not exist".to_owned()),
@@ -224,7 +233,7 @@ impl Plan<'_> {
     /// Waits until a pod can be created and finds its way: the node is ready, names resolve, its account is there.
     async fn usable(&self, access: &Access, step: &Step, cancel: &CancellationToken) -> Result<(), ClusterError> {
         let waited = until("a usable cluster", READY, LOOK, cancel, || async {
-            let missing = match missing(&access.client).await {
+            let missing = match missing(&access.client, self.node()).await {
                 Ok(None) => return Seen::Done(()),
                 Ok(Some(missing)) => missing,
                 Err(error) => error.to_string(),
@@ -243,6 +252,18 @@ impl Plan<'_> {
             }
         }
     }
+}
+
+/// The first cause of a failure is the one that is not an interruption; among several, that of the part that comes first.
+fn first_cause<const N: usize>(parts: [Result<(), ClusterError>; N], cancel: &CancellationToken) -> Result<(), ClusterError> {
+    if cancel.is_cancelled() {
+        return Err(ClusterError::Interrupted {
+            what: "creating the cluster",
+        });
+    }
+    let mut failures: Vec<ClusterError> = parts.into_iter().filter_map(Result::err).collect();
+    failures.sort_by_key(ClusterError::interrupted);
+    failures.into_iter().next().map_or(Ok(()), Err)
 }
 
 fn not_ready(name: &str, source: WaitError, node: String) -> ClusterError {
@@ -307,90 +328,22 @@ async fn plant(client: &kube::Client, entry: &Entry) -> Result<(), kube::Error> 
     }
 }
 
-/// What still keeps a pod in the namespace `default` from running, if anything.
-async fn missing(client: &kube::Client) -> Result<Option<String>, kube::Error> {
+/// What still keeps a pod in the namespace `default` from running on this node, if anything.
+async fn missing(client: &kube::Client, node: &str) -> Result<Option<String>, kube::Error> {
     let nodes: Api<Node> = Api::all(client.clone());
-    let everything = ListParams::default();
-    for node in nodes.list(&everything).await? {
-        let conditions = node.status.and_then(|status| status.conditions).unwrap_or_default();
-        if let Some(ready) = conditions.iter().find(|condition| condition.type_ == "Ready")
-            && ready.status == "True"
-        {
-            continue;
-        }
-        return Ok(Some(format!("node {} is not ready", node.metadata.name.unwrap_or_default())));
+    let status = nodes.get(node).await?.status;
+    let conditions = status.and_then(|status| status.conditions).unwrap_or_default();
+    if !conditions
+        .iter()
+        .any(|condition| condition.type_ == "Ready" && condition.status == "True")
+    {
+        return Ok(Some(format!("node {node} is not ready")));
     }
     let accounts: Api<ServiceAccount> = Api::default_namespaced(client.clone());
     if accounts.get_opt(DEFAULT_ACCOUNT).await?.is_none() {
         return Ok(Some("the namespace default has no ServiceAccount".to_owned()));
     }
     dns::fault(client).await
-}
-
-/// Runs a script in a node.
-///
-/// # Errors
-/// See [`CommandError`].
-pub async fn exec(
-    node: &str,
-    script: &str,
-    deadline: Duration,
-    cancel: &CancellationToken,
-) -> Result<crate::command::Output, CommandError> {
-    let command = Command::new("docker", deadline).args(["exec", node, "sh", "-c", script]);
-    command.run(cancel).await
-}
-
-/// Streams images from Docker into a node's containerd.
-///
-/// # Errors
-/// [`ClusterError::Load`] with what either side said.
-pub async fn load(images: &[String], node: &str, cancel: &CancellationToken) -> Result<(), ClusterError> {
-    // Not --all-platforms, as kind does it: an archive that names platforms without holding them would be refused.
-    let pipe = "set -o pipefail; node=$1; shift; docker save \"$@\" | docker exec -i \"$node\" ctr --namespace=k8s.io images import -";
-    let command = Command::new("bash", LOAD).args(["-c", pipe, "bash", node]).args(images);
-    match command.run(cancel).await {
-        Ok(_) => Ok(()),
-        Err(CommandError::Interrupted { .. }) => Err(ClusterError::Interrupted { what: "loading images" }),
-        Err(source) => Err(ClusterError::Load {
-            image: images.join(" "),
-            node: node.to_owned(),
-            source: reworded(source),
-        }),
-    }
-}
-
-/// The shell is not what failed.
-fn reworded(source: CommandError) -> CommandError {
-    match source {
-        CommandError::Failed { status, last, output, .. } => CommandError::Failed {
-            program: "it".to_owned(),
-            status,
-            last,
-            output,
-        },
-        other => other,
-    }
-}
-
-/// What the node's kubelet complained about last, or its container when it did not get that far.
-async fn last_words(node: &str) -> String {
-    // Asked on the way to an error, possibly after an interrupt: it has its own, short deadline.
-    let cancel = CancellationToken::new();
-    let patience = Duration::from_secs(10);
-    let kubelet =
-        "journalctl --unit kubelet --no-pager --output cat --lines 400 | grep -E '^(E[0-9]{4} |F[0-9]{4} |Error|.*rror:)' | tail -n 3";
-    if let Ok(output) = exec(node, kubelet, patience, &cancel).await
-        && !output.text().is_empty()
-    {
-        return format!("kubelet: {}", output.text().replace('\n', " / "));
-    }
-    let logs = Command::new("docker", patience).args(["logs", "--tail", "3", node]);
-    match logs.run(&cancel).await {
-        Ok(output) if !output.stdout.is_empty() => output.text().replace('\n', " / "),
-        Ok(output) => output.last_line(),
-        Err(_) => "none, its container does not exist".to_owned(),
-    }
 }
 
 /// Where the kubeconfig of a run's cluster lies. The folder is the run's own, so that it can go with it.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::journal::JournalError;
+use super::pool::PoolError;
 use crate::command::CommandError;
 use crate::wait::WaitError;
 
@@ -74,6 +75,8 @@ pub enum ClusterError {
     #[error("{what} was interrupted")]
     Interrupted { what: &'static str },
     #[error(transparent)]
+    Pool(#[from] PoolError),
+    #[error(transparent)]
     Journal(#[from] JournalError),
 }
 
@@ -97,6 +100,7 @@ impl ClusterError {
     pub fn interrupted(&self) -> bool {
         match self {
             Self::Interrupted { .. } => true,
+            Self::Pool(error) => error.interrupted(),
             Self::Twice { first, .. } => first.interrupted(),
             _ => false,
         }

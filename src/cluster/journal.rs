@@ -3,12 +3,15 @@
 //! One file per run under `state/journal`. Whether the run is alive is an `flock` on a file beside it, never a process id: the kernel
 //! frees the lock however the process ends, and a number cannot be taken over by a stranger.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+
+use super::config;
+use super::lock::{Lock, take};
 
 /// The format of an entry. A newer rekindle may write another; an older one then leaves it alone and says so.
 const SCHEMA: u32 = 1;
@@ -52,7 +55,8 @@ pub struct Entry {
     pub run_id: String,
     pub cluster: String,
     pub network: String,
-    /// The names of the node containers, known before they exist because kind derives them from the cluster's name.
+    /// The names of the node containers, known before they exist because kind derives them from the cluster's name. The first is the
+    /// control plane, the others are the nodes of the pool.
     pub nodes: Vec<String>,
     /// Anonymous volumes of the node containers, noted before the containers that name them are removed.
     #[serde(default)]
@@ -70,12 +74,12 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// An entry for a cluster that does not exist yet.
-    pub fn new(run_id: String, cluster: &str, node_image: &str, kubeconfig: PathBuf) -> Self {
+    /// An entry for a cluster that does not exist yet, with so many nodes in its pool.
+    pub fn new(run_id: String, cluster: &str, pool: u32, node_image: &str, kubeconfig: PathBuf) -> Self {
         Self {
             schema: SCHEMA,
             network: format!("rekindle-{run_id}"),
-            nodes: vec![format!("{cluster}-control-plane")],
+            nodes: config::node_names(cluster, pool),
             volumes: Vec::new(),
             cluster: cluster.to_owned(),
             kubeconfig,
@@ -87,6 +91,11 @@ impl Entry {
             run_id,
         }
     }
+
+    /// The nodes of the pool.
+    pub fn pool(&self) -> &[String] {
+        self.nodes.get(1..).unwrap_or_default()
+    }
 }
 
 /// A short random name for a run: ten characters that are valid in names of containers, networks and labels.
@@ -97,38 +106,6 @@ pub fn new_run_id() -> std::io::Result<String> {
     let mut bytes = [0_u8; 5];
     File::open("/dev/urandom")?.read_exact(&mut bytes)?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
-}
-
-/// A held lock. It is free again when this is dropped or the process ends, in whatever way.
-#[derive(Debug)]
-pub struct Lock {
-    file: File,
-}
-
-impl Lock {
-    /// Lets other processes hold it as well, for as long as none of them wants it alone.
-    ///
-    /// # Errors
-    /// When the file system has no locks.
-    pub fn share(&self) -> std::io::Result<()> {
-        self.file.lock_shared()
-    }
-
-    /// Takes it back for this process alone; `false` when another process shares it.
-    ///
-    /// # Errors
-    /// When the file system has no locks.
-    pub fn alone(&self) -> std::io::Result<bool> {
-        held(self.file.try_lock())
-    }
-}
-
-fn held(attempt: Result<(), TryLockError>) -> std::io::Result<bool> {
-    match attempt {
-        Ok(()) => Ok(true),
-        Err(TryLockError::WouldBlock) => Ok(false),
-        Err(TryLockError::Error(source)) => Err(source),
-    }
 }
 
 /// The journal of one state folder.
@@ -285,31 +262,7 @@ impl Journal {
     }
 }
 
-/// Opens and locks a file that others may delete meanwhile: a lock on a file that has lost its name keeps nobody out.
-fn take(path: &Path, lock: fn(&File) -> Result<(), TryLockError>) -> Result<Option<Lock>, JournalError> {
-    let failed = |source| io("locked", path, source);
-    loop {
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(path)
-            .map_err(failed)?;
-        if !held(lock(&file)).map_err(failed)? {
-            return Ok(None);
-        }
-        let ours = file.metadata().map_err(failed)?;
-        match std::fs::metadata(path) {
-            Ok(named) if (named.dev(), named.ino()) == (ours.dev(), ours.ino()) => return Ok(Some(Lock { file })),
-            Ok(_) => {}
-            Err(source) if source.kind() == std::io::ErrorKind::NotFound => {}
-            Err(source) => return Err(failed(source)),
-        }
-    }
-}
-
-fn io(doing: &'static str, path: &Path, source: std::io::Error) -> JournalError {
+pub(super) fn io(doing: &'static str, path: &Path, source: std::io::Error) -> JournalError {
     JournalError::Io {
         doing,
         path: path.to_owned(),
@@ -328,7 +281,7 @@ mod tests {
     }
 
     fn entry(run_id: &str) -> Entry {
-        Entry::new(run_id.to_owned(), "rekindle", "kindest/node:v1.34.4", "kubeconfig".into())
+        Entry::new(run_id.to_owned(), "rekindle", 0, "kindest/node:v1.34.4", "kubeconfig".into())
     }
 
     #[test]

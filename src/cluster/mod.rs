@@ -1,14 +1,18 @@
 //! Clusters: made by kind, written down before they are made, proven to be ours before they are touched, and removed without a trace.
 
 mod archive;
+pub mod autoscaler;
 mod config;
 mod create;
 mod dns;
 mod docker;
 mod error;
 mod freezer;
+mod inside;
 mod journal;
+mod lock;
 mod owner;
+pub mod pool;
 pub mod preflight;
 mod removal;
 pub mod slots;
@@ -16,20 +20,26 @@ pub mod slots;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use futures::future::try_join_all;
 use tokio_util::sync::CancellationToken;
 
-pub use config::{NODE_LABEL, OWNER, RUN_LABEL, SERVICE_SUBNET};
+pub use autoscaler::{Autoscaler, AutoscalerError, ScaleUp};
+pub use config::{NODE_LABEL, OWNER, POOL_LABEL, RUN_LABEL, SERVICE_SUBNET};
 pub use error::ClusterError;
 pub use journal::{Entry, Journal, JournalError, Phase};
+pub use pool::{Lease, Pool, PoolError};
 pub use removal::Removed;
 
 use crate::events::Events;
 use crate::toolchain::{self, Toolchain, ToolchainError};
 use crate::wait::{Seen, WaitError, until};
-use journal::Lock;
+use lock::Lock;
 
 /// The name of a cluster that nobody named.
 pub const DEFAULT_NAME: &str = "rekindle";
+
+/// The largest pool, for the range of an argument: each trial leases one node, and more trials than this do not share a machine.
+pub const POOL_MAX: i64 = 8;
 
 /// How long to wait for another process that creates a cluster or clears up.
 const TURN: Duration = Duration::from_secs(600);
@@ -43,6 +53,8 @@ pub struct Options {
     pub keep: bool,
     /// The port of this machine for the API server; 0 lets Docker choose.
     pub api_port: u16,
+    /// How many nodes its pool has at least. One that is attached to is not made larger.
+    pub pool: u32,
 }
 
 impl Options {
@@ -52,6 +64,7 @@ impl Options {
             state: state.into(),
             keep: false,
             api_port: 0,
+            pool: 0,
         }
     }
 }
@@ -93,6 +106,7 @@ impl Cluster {
         let journal = Journal::open(&options.state)?;
         let _turn = turn(&journal, events, cancel).await?;
         if let Some(mut cluster) = Self::attach(options, events, cancel).await? {
+            cluster.pool(events).require(options.pool)?;
             if cluster.entry.node_image != toolchain.node_image {
                 events.note(format!(
                     "the cluster {} stands with the node image {}; run `rekindle down` first to have it with {}",
@@ -105,7 +119,7 @@ impl Cluster {
             }
             return Ok(cluster);
         }
-        let foreign = docker::containers(&foreign_filters(&options.name), cancel).await?;
+        let foreign = docker::containers(&foreign_filters(options), cancel).await?;
         if let Some(container) = foreign.into_iter().next() {
             return Err(ClusterError::Foreign {
                 name: options.name.clone(),
@@ -119,7 +133,7 @@ impl Cluster {
             source,
         })?;
         let kubeconfig = create::kubeconfig_path(&options.state, &options.name);
-        let entry = Entry::new(run_id, &options.name, &toolchain.node_image, kubeconfig);
+        let entry = Entry::new(run_id, &options.name, options.pool, &toolchain.node_image, kubeconfig);
         let Some(lock) = journal.claim(&entry.run_id)? else {
             return Err(in_use(&entry));
         };
@@ -233,14 +247,15 @@ impl Cluster {
         let access = owner::open(&entry.cluster, &entry.kubeconfig).await?;
         prove(&access, &entry).await?;
         // A node that Docker restarted has its way out again.
-        for node in &entry.nodes {
-            create::exec(node, &config::seal_script(), TURN, cancel)
-                .await
-                .map_err(|source| ClusterError::Seal {
-                    node: node.clone(),
-                    source,
-                })?;
-        }
+        let script = config::seal_script();
+        let sealing = entry.nodes.iter().map(|node| async {
+            let sealed = inside::exec(node, &script, TURN, cancel).await;
+            sealed.map(drop).map_err(|source| ClusterError::Seal {
+                node: node.clone(),
+                source,
+            })
+        });
+        try_join_all(sealing).await?;
         Ok(Some(Self::held(entry, access.client, journal.clone(), lock, false)))
     }
 
@@ -268,6 +283,11 @@ impl Cluster {
         &self.entry.nodes
     }
 
+    /// Its nodes that do not exist until somebody leases and starts one.
+    pub fn pool(&self, events: &Events) -> Pool {
+        Pool::of(&self.entry, &self.client, events)
+    }
+
     /// Lets it stay when this process ends.
     ///
     /// # Errors
@@ -293,9 +313,7 @@ impl Cluster {
         if missing.is_empty() {
             return Ok(());
         }
-        for node in &self.entry.nodes {
-            create::load(&missing, node, cancel).await?;
-        }
+        try_join_all(self.entry.nodes.iter().map(|node| inside::load(&missing, node, cancel))).await?;
         self.entry.loaded.extend(missing);
         Ok(self.journal.write(&self.entry)?)
     }
@@ -461,12 +479,12 @@ fn images(toolchain: &Toolchain) -> Vec<String> {
     vec![toolchain.images.tools.reference.clone(), toolchain.images.standin.reference.clone()]
 }
 
-/// Finds what kind would stumble over: a container with a node's name, and a cluster with this name.
-fn foreign_filters(name: &str) -> [String; 2] {
-    [
-        docker::named(&format!("{name}-control-plane")),
-        format!("label={}={name}", config::KIND_LABEL),
-    ]
+/// Finds what kind would stumble over: containers with its nodes' names, and a cluster with this name.
+fn foreign_filters(options: &Options) -> Vec<String> {
+    let nodes = config::node_names(&options.name, options.pool);
+    let mut filters: Vec<String> = nodes.iter().map(|node| docker::named(node)).collect();
+    filters.push(format!("label={}={}", config::KIND_LABEL, options.name));
+    filters
 }
 
 fn in_use(entry: &Entry) -> ClusterError {

@@ -174,7 +174,7 @@ mod tests {
     use super::*;
 
     fn entry() -> Entry {
-        let mut entry = Entry::new("aa11".into(), "x", "image", "kubeconfig".into());
+        let mut entry = Entry::new("aa11".into(), "x", 1, "image", "kubeconfig".into());
         entry.ca_sha256 = Some("ca".into());
         entry
     }
@@ -238,6 +238,8 @@ mod tests {
         let entry = entry();
         let kind = [(KIND_LABEL, "x")];
         assert!(owns_container(&container("x-control-plane", &kind, "rekindle-aa11"), &entry));
+        assert!(owns_container(&container("x-worker", &kind, "rekindle-aa11"), &entry));
+        assert!(!owns_container(&container("x-worker2", &kind, "rekindle-aa11"), &entry));
         assert!(!owns_container(&container("x-control-plane", &kind, "kind"), &entry));
         assert!(!owns_container(&container("x-control-plane", &[], "rekindle-aa11"), &entry));
         assert!(!owns_container(&container("y-control-plane", &kind, "rekindle-aa11"), &entry));

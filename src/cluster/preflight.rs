@@ -60,8 +60,16 @@ const DISK_WARM: u64 = 4 * GIB;
 const INODES: u64 = 200_000;
 /// A node with the engines idles at 0.7 GiB; six scenarios beside each other and their builds take the rest.
 const MEMORY: u64 = 3 * GIB;
+/// A pool node: 36 MiB while it is cold, 150 MiB with its kubelet, kube-proxy and two small pods.
+const MEMORY_POOL: u64 = GIB / 5;
+/// A pool node unpacks the images of scenarios and kube-proxy: 0.7 GiB.
+const DISK_POOL: u64 = GIB;
+const INODES_POOL: u64 = 10_000;
 /// Instances that one node opens: systemd, containerd, kubelet, kube-proxy, the control plane and a dozen pods.
 const INSTANCES_NEEDED: u64 = 64;
+/// What the control plane's node opens by itself, 27, and what a pool node does that is up, 14: only a large pool needs more than the above.
+const INSTANCES_ALONE: u64 = 32;
+const INSTANCES_POOL: u64 = 16;
 /// Watches that one node sets.
 const WATCHES_NEEDED: u64 = 1_500;
 /// Memory cgroups that the kernel can number.
@@ -100,13 +108,13 @@ pub fn judge(readings: &Readings) -> Vec<Check> {
     checks.extend(space(
         "disk for Docker",
         &readings.docker_disk,
-        readings.cold,
+        (readings.cold, readings.pool * DISK_POOL),
         "docker system prune",
     ));
     checks.extend(space(
         "disk for the cache",
         &readings.cache_disk,
-        readings.cold,
+        (readings.cold, 0),
         "rekindle clean --all",
     ));
     checks.extend(inodes(readings));
@@ -151,13 +159,14 @@ fn version(text: &str) -> (u64, u64) {
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
-fn space(name: &'static str, disk: &Option<read::Disk>, cold: bool, cure: &str) -> Option<Check> {
+fn space(name: &'static str, disk: &Option<read::Disk>, (cold, besides): (bool, u64), cure: &str) -> Option<Check> {
     let disk = disk.as_ref()?;
     let (limit, why) = if cold {
         (DISK_COLD, "nothing is built yet")
     } else {
         (DISK_WARM, "images are there")
     };
+    let limit = limit + besides;
     let verdict = if disk.free < limit { Verdict::Fail } else { Verdict::Ok };
     let found = format!("{} free in {}", gib(disk.free), disk.path.display());
     let limit = format!("{} ({why})", gib(limit));
@@ -168,22 +177,24 @@ fn inodes(readings: &Readings) -> Option<Check> {
     let disk = readings.docker_disk.as_ref()?;
     // File systems without a fixed number say that they have none.
     let inodes = disk.free_inodes.filter(|_| disk.total_inodes > 0)?;
-    let verdict = if inodes < INODES { Verdict::Fail } else { Verdict::Ok };
+    let limit = INODES + readings.pool * INODES_POOL;
+    let verdict = if inodes < limit { Verdict::Fail } else { Verdict::Ok };
     let found = format!("{inodes} free in {}", disk.path.display());
     Some(Check::new(
         "inodes",
         verdict,
         found,
-        INODES.to_string(),
+        limit.to_string(),
         "free some with `docker system prune --volumes`",
     ))
 }
 
 fn memory(readings: &Readings) -> Option<Check> {
     let free = readings.memory_available?;
-    let verdict = if free < MEMORY { Verdict::Fail } else { Verdict::Ok };
+    let limit = MEMORY + readings.pool * MEMORY_POOL;
+    let verdict = if free < limit { Verdict::Fail } else { Verdict::Ok };
     let cure = "end other programs or clusters; `docker stats --no-stream` shows what containers use";
-    Some(Check::new("memory", verdict, format!("{} available", gib(free)), gib(MEMORY), cure))
+    Some(Check::new("memory", verdict, format!("{} available", gib(free)), gib(limit), cure))
 }
 
 fn inotify(readings: &Readings) -> Vec<Check> {
@@ -201,7 +212,7 @@ fn inotify(readings: &Readings) -> Vec<Check> {
     let instances = judged(
         "inotify instances",
         readings.inotify_instances,
-        INSTANCES_NEEDED,
+        INSTANCES_NEEDED.max(INSTANCES_ALONE + readings.pool * INSTANCES_POOL),
         "max_user_instances",
         512,
     );
@@ -318,6 +329,7 @@ mod tests {
         };
         Readings {
             name: "rekindle".into(),
+            pool: 0,
             docker: Ok(Docker {
                 server_version: "20.10.24+dfsg1".into(),
                 os_type: "linux".into(),
@@ -406,6 +418,37 @@ mod tests {
         // A bare Debian: one node works with these.
         assert_eq!(failing(|r| (r.inotify_instances, r.inotify_watches) = (Some(128), Some(8192))), []);
         assert_eq!(failing(|r| r.inotify_instances = Some(100))[0].verdict, Verdict::Warn);
+    }
+
+    #[test]
+    fn every_pool_node_needs_something_more() {
+        let limits = |pool| {
+            let readings = Readings { pool, ..good() };
+            let checks = judge(&readings);
+            let limit = |name| checks.iter().find(|check| check.name == name).unwrap().limit.clone();
+            ["memory", "disk for Docker", "disk for the cache", "inodes", "inotify instances"].map(limit)
+        };
+        assert_eq!(
+            limits(0),
+            [
+                "3.0 GiB",
+                "4.0 GiB (images are there)",
+                "4.0 GiB (images are there)",
+                "200000",
+                "64"
+            ]
+        );
+        assert_eq!(
+            limits(2),
+            [
+                "3.4 GiB",
+                "6.0 GiB (images are there)",
+                "4.0 GiB (images are there)",
+                "220000",
+                "64"
+            ]
+        );
+        assert_eq!(limits(8)[4], "160");
     }
 
     #[test]

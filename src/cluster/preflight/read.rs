@@ -14,6 +14,8 @@ use crate::command::CommandError;
 #[derive(Debug, Clone)]
 pub struct Readings {
     pub name: String,
+    /// How many nodes the pool is to have.
+    pub pool: u64,
     /// What Docker says of itself, or why it says nothing.
     pub docker: Result<Docker, String>,
     pub docker_disk: Option<Disk>,
@@ -90,7 +92,7 @@ impl Readings {
     /// Reads everything, Docker's answers beside each other.
     pub async fn take(options: &Options, cache: &Path, cancel: &CancellationToken) -> Self {
         let asked_at = jiff::Timestamp::now();
-        let in_the_way = foreign_filters(&options.name);
+        let in_the_way = foreign_filters(options);
         let (info, networks, containers) = tokio::join!(info(cancel), count_networks(cancel), docker::containers(&in_the_way, cancel));
         let foreign_container = match (containers, Journal::open(&options.state)) {
             (Ok(containers), Ok(journal)) => Some(super::strangers(&containers, &journal).map(str::to_owned)),
@@ -102,6 +104,7 @@ impl Readings {
         };
         Self {
             name: options.name.clone(),
+            pool: options.pool.into(),
             docker_disk: info.as_ref().ok().and_then(|docker| disk(&docker.docker_root_dir)),
             cache_disk: disk(cache),
             cold: is_cold(cache),
