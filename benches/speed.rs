@@ -26,8 +26,6 @@ use tokio_util::sync::CancellationToken;
 const CLUSTERS: usize = 3;
 /// How many diagnoses are timed at the least.
 const DIAGNOSES: usize = 30;
-/// How many trials at once: as many as a run has on two cores.
-const AT_ONCE: usize = 6;
 /// How long the harness is watched while it waits.
 const WAITING: Duration = Duration::from_secs(60);
 const DEADLINE: Duration = Duration::from_secs(300);
@@ -70,6 +68,7 @@ async fn measure() -> Result<bool, Error> {
         profile: Profile::Fast,
         jobs: None,
         keep: false,
+        park: false,
         cluster: None,
         toolchain: toolchain::Options {
             node_image: None,
@@ -140,7 +139,7 @@ async fn trials(options: &Options, cancel: &CancellationToken) -> Result<bool, E
     let mut outcomes: Vec<Outcome> = Vec::new();
     while outcomes.iter().filter(|outcome| outcome.lag_ms.is_some()).count() < DIAGNOSES {
         let before = outcomes.len();
-        outcomes.extend(run::carry_out(&chosen, &standing, AT_ONCE, cancel).await);
+        outcomes.extend(run::carry_out(&chosen, &standing, cancel).await);
         if outcomes[before..].iter().all(|outcome| outcome.lag_ms.is_none()) {
             let sentences: Vec<_> = outcomes[before..].iter().map(|outcome| outcome.sentence.as_str()).collect();
             return Err(format!("nothing is diagnosed: {}", sentences.join("; ")).into());
@@ -167,7 +166,7 @@ async fn trials(options: &Options, cancel: &CancellationToken) -> Result<bool, E
         stop.cancel();
         used
     };
-    let (used, _) = tokio::join!(watched, run::carry_out(&waiting, &standing, 1, &stop));
+    let (used, _) = tokio::join!(watched, run::carry_out(&waiting, &standing, &stop));
     let cleared = standing.clear(options, &Events::silent()).await;
     if let Some(failure) = cleared.failures.first() {
         return Err(failure.clone().into());

@@ -2,7 +2,6 @@
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Instant;
 
 use futures::StreamExt;
@@ -24,6 +23,8 @@ use crate::trial::{Cleanup, Ground, Sweeper, Trial};
 
 /// What a trial takes of the machine's memory at the most, in bytes; half a dozen small pods and their processes.
 const MEMORY_PER_TRIAL: u64 = 400 << 20;
+/// How large the cold pool is at the most: each machine takes memory and a moment of every cluster's creation.
+const POOL: u32 = 3;
 /// Trials wait most of the time: so many share a core.
 const TRIALS_PER_CORE: usize = 3;
 
@@ -38,6 +39,8 @@ pub struct Options {
     pub jobs: Option<NonZeroUsize>,
     /// The cluster and the namespaces stay.
     pub keep: bool,
+    /// A cluster that this run made is paused for the next one, instead of removed.
+    pub park: bool,
     /// The name of the cluster; the usual one unless it is set.
     pub cluster: Option<String>,
     pub toolchain: toolchain::Options,
@@ -84,6 +87,9 @@ pub struct Standing {
     pub ground: Ground,
     pub provision: std::time::Duration,
     state: PathBuf,
+    /// How many trials at once.
+    jobs: usize,
+    turns: Semaphore,
 }
 
 /// Sets everything up.
@@ -94,6 +100,7 @@ pub async fn stand(options: &Options, events: &Events, cancel: &CancellationToke
     let started = Instant::now();
     let mut wanted = cluster::Options::new(&options.toolchain.state);
     wanted.keep = options.keep;
+    wanted.pool = pool_nodes(options);
     if let Some(name) = &options.cluster {
         wanted.name.clone_from(name);
     }
@@ -108,11 +115,12 @@ pub async fn stand(options: &Options, events: &Events, cancel: &CancellationToke
         run_id: cluster.run_id.clone(),
         kubernetes_version: tools.kubernetes_version.clone(),
         engines: tools.engines.clone(),
+        pool: cluster.pool(events),
         engine_home: options.toolchain.state.join("engines"),
         tools_image: tools.images.tools.reference.clone(),
         standin_image: tools.images.standin.reference.clone(),
         events: events.clone(),
-        cleanup: match (options.keep, cluster.fresh()) {
+        cleanup: match (options.keep, cluster.fresh() && !options.park) {
             (true, _) => Cleanup::Keep,
             (false, true) => Cleanup::WithCluster,
             (false, false) => Cleanup::Namespace,
@@ -125,34 +133,45 @@ pub async fn stand(options: &Options, events: &Events, cancel: &CancellationToke
         ground,
         provision: started.elapsed(),
         state: options.toolchain.state.clone(),
+        jobs: jobs(options),
+        turns: Semaphore::new(jobs(options)),
     })
 }
 
 impl Standing {
     /// Carries one trial out, once one of so many slots that all processes share is free.
-    pub async fn carry_out(&self, trial: &Trial<'_>, events: &Events, jobs: usize, cancel: &CancellationToken) -> Outcome {
+    pub async fn carry_out(&self, trial: &Trial<'_>, events: &Events, cancel: &CancellationToken) -> Outcome {
         let ground = Ground {
             events: events.clone(),
             ..self.ground.clone()
         };
-        match Slot::take(&self.state, jobs, cancel).await {
-            Ok(_slot) => trial.run(&ground, self.provision, cancel).await,
+        // Whoever waits for a machine of the pool keeps no slot from others meanwhile.
+        let place = match trial.place(&ground, cancel).await {
+            Ok(place) => place,
+            Err(error) => return trial.not_run(error.to_string()),
+        };
+        // In this process one after the other, in their order; the slots bound what all processes do together.
+        let _turn = self.turns.acquire().await;
+        match Slot::take(&self.state, self.jobs, cancel).await {
+            Ok(_slot) => trial.run(&ground, place, self.provision, cancel).await,
             Err(error) => trial.not_run(error.to_string()),
         }
     }
 
-    /// Removes what this run made, and stops the Docker engine if nobody else uses it.
+    /// Removes what this run made, its cluster included unless that is parked, and stops the Docker engine if nobody else uses it.
     pub async fn clear(self, options: &Options, events: &Events) -> Cleared {
         let mut failures = self.ground.sweeper.finish().await;
+        drop(self.ground);
         let mut cluster_left = false;
-        if self.cluster.fresh() && !options.keep {
-            drop(self.ground);
-            if let Err(error) = self.cluster.down(events).await {
+        if options.keep {
+            drop(self.cluster);
+        } else {
+            // A cluster in which something is left is not for the next run.
+            let park = options.park && failures.is_empty();
+            if let Err(error) = self.cluster.leave(park, events).await {
                 failures.push(error.to_string());
                 cluster_left = true;
             }
-        } else {
-            drop(self.cluster);
         }
         release(options, &mut failures).await;
         Cleared { failures, cluster_left }
@@ -214,7 +233,7 @@ pub async fn run(options: &Options, events: &Events, cancel: &CancellationToken)
         }
     };
     events.send(Event::RunStarted { trials: trials.len() });
-    let outcomes = carry_out(&trials, &standing, jobs(options), cancel).await;
+    let outcomes = carry_out(&trials, &standing, cancel).await;
     run.versions.kubernetes.clone_from(&standing.tools.kubernetes_version);
     run.versions.kind.clone_from(&standing.tools.kind_version);
     for (name, engine) in &standing.tools.engines {
@@ -229,25 +248,24 @@ pub async fn run(options: &Options, events: &Events, cancel: &CancellationToken)
     Ok(Report::new(run, outcomes))
 }
 
-/// Carries trials out, so many at once.
-pub async fn carry_out(trials: &[Trial<'_>], standing: &Standing, jobs: usize, cancel: &CancellationToken) -> Vec<Outcome> {
-    // One after the other in their order here; the slots bound what all processes do together.
-    let turns = Arc::new(Semaphore::new(jobs));
-    let mut running: FuturesUnordered<_> = trials
-        .iter()
-        .map(|trial| {
-            let turns = turns.clone();
-            async move {
-                let _turn = turns.acquire().await;
-                standing.carry_out(trial, &standing.ground.events, jobs, cancel).await
-            }
-        })
-        .collect();
+/// Carries trials out, as many at once as there are slots.
+pub async fn carry_out(trials: &[Trial<'_>], standing: &Standing, cancel: &CancellationToken) -> Vec<Outcome> {
+    let events = &standing.ground.events;
+    let mut running: FuturesUnordered<_> = trials.iter().map(|trial| standing.carry_out(trial, events, cancel)).collect();
     let mut outcomes = Vec::new();
     while let Some(outcome) = running.next().await {
         outcomes.push(outcome);
     }
     outcomes
+}
+
+/// How many machines the cold pool needs: one for each trial that wants one, as far as they run at once.
+fn pool_nodes(options: &Options) -> u32 {
+    let wanting = trials(options)
+        .iter()
+        .filter(|trial| trial.scenario.pace(options.profile).provisioning.is_some())
+        .count();
+    u32::try_from(wanting.min(jobs(options))).map_or(POOL, |wanted| wanted.min(POOL))
 }
 
 /// How many trials at once: as many as memory and cores bear.

@@ -74,6 +74,7 @@ fn options(folder: &Path) -> Result<Options, String> {
         profile: Profile::Fast,
         jobs: None,
         keep: false,
+        park: !dirs.ci,
         cluster: None,
         toolchain: rekindle::toolchain::Options {
             node_image: None,
@@ -144,7 +145,7 @@ impl Stage {
         };
         let carried_out = shared
             .standing
-            .carry_out(trial, &events, run::jobs(options), &shared.interrupt.cancel);
+            .carry_out(trial, &events, &shared.interrupt.cancel);
         Ok(self.runtime().block_on(carried_out))
     }
 

@@ -111,6 +111,8 @@ pub struct Dirs {
     pub cache: PathBuf,
     /// The journal of clusters, leases and kubeconfigs.
     pub state: PathBuf,
+    /// Whether `CI` is set: then nothing is kept for a next run on this machine.
+    pub ci: bool,
 }
 
 impl Dirs {
@@ -151,8 +153,15 @@ impl Dirs {
         Ok(Self {
             cache: absolute(cache)?,
             state: absolute(state)?,
+            ci: in_ci(),
         })
     }
+}
+
+/// Whether this runs where nobody will want the cluster again: `CI` is set, as every CI system does.
+#[allow(clippy::disallowed_methods, reason = "the one place where it is asked for")]
+fn in_ci() -> bool {
+    std::env::var_os("CI").is_some_and(|value| !value.is_empty() && value != "false" && value != "0")
 }
 
 /// The whole program: reads the arguments, does what they say, and answers with the exit code.

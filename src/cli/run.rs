@@ -57,7 +57,10 @@ pub struct RunArgs {
     /// Keep the cluster and the namespaces of the trials
     #[arg(long, help_heading = "Where to run it")]
     keep: bool,
-    /// The name of the cluster: one that is up is used and stays, else it is made and removed at the end [default: rekindle]
+    /// Remove the cluster at the end instead of parking it for the next run, as where CI is set
+    #[arg(long, help_heading = "Where to run it")]
+    no_park: bool,
+    /// The name of the cluster: one that is up is used and stays, else it is made for this run [default: rekindle]
     #[arg(long, value_name = "NAME", help_heading = "Where to run it")]
     name: Option<String>,
     /// A node image of your own instead of the one that is built
@@ -104,6 +107,7 @@ pub async fn run(args: RunArgs, context: &Context) -> Result<ExitCode, Failure> 
         profile: args.profile,
         jobs: args.jobs,
         keep: args.keep,
+        park: !args.no_park && !context.dirs.ci,
         cluster: args.name,
         toolchain: context.toolchain(args.node_image),
         detectors: DETECTORS,

@@ -44,10 +44,8 @@ pub async fn provision(
 ) -> Result<(Toolchain, Cluster), ProvisionError> {
     let tools = toolchain::prepare(toolchain, events, cancel).await?;
     cluster::reap(&options.state, events, cancel).await?;
-    if let Some(cluster) = Cluster::attach(options, events, cancel).await? {
-        // Attaching again under the creation lock is cheap, and the only way that ends with a cluster of the wanted kind.
-        drop(cluster);
-    } else {
+    // One that is there already has its place on this machine.
+    if !cluster::noted(&options.state, &options.name)? {
         let checks = cluster::preflight::preflight(options, &toolchain.cache, cancel).await;
         cluster::preflight::require(&checks)?;
     }

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use sha2::{Digest, Sha256};
+
 /// The label that marks everything Docker keeps for a run.
 pub const RUN_LABEL: &str = "dev.rekindle.run";
 /// The label that every node of ours carries in Kubernetes.
@@ -55,6 +57,7 @@ pub fn node_names(cluster: &str, pool: u32) -> Vec<String> {
 /// writes for the Kubernetes at hand, and keeps the arguments that it sets itself. One control plane with nothing to lose needs no leader
 /// election, which also costs controllers 11 s after a pause, and no fsync in etcd. The controller manager asks for an account per controller
 /// at its start: with its usual 20 requests a second that alone takes five seconds, in which no pod is created.
+/// A node whose cluster was parked has not been heard of for as long; that is no reason to give it up.
 ///
 /// kind takes the control plane's taint away from a cluster's only node; beside workers it has to be told. The workers have a taint of
 /// their own from the first moment: nothing of the cluster may settle on a machine that is to vanish again.
@@ -83,6 +86,7 @@ kubeadmConfigPatches:
       leader-elect: "false"
       kube-api-qps: "300"
       kube-api-burst: "600"
+      node-monitor-grace-period: 24h0m0s
   scheduler:
     extraArgs:
       leader-elect: "false"
@@ -124,6 +128,13 @@ nodes:
     config.push_str(&node("control-plane", if pool == 0 { "" } else { untainted }));
     (0..pool).for_each(|_| config.push_str(&node("worker", &tainted)));
     config
+}
+
+/// A hash of all that clusters of this rekindle are told beside what is their own: a parked one of another recipe is of no use.
+pub fn recipe() -> String {
+    let own = kind_config("", "", 0, 0, Path::new(""), "");
+    let told = [env!("CARGO_PKG_VERSION"), &own, COREFILE, &seal_script()].join("\n");
+    Sha256::digest(told).iter().take(6).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// CoreDNS for a cluster without an outside: names of the cluster, and NXDOMAIN at once for all others.

@@ -44,8 +44,17 @@ pub enum Phase {
     Up,
     /// It was made to be kept: only `down` and `clean` remove it.
     Standing,
+    /// It is paused until the next run uses it, or `down` and `clean` remove it.
+    Parked,
     /// It is being removed.
     Removing,
+}
+
+impl Phase {
+    /// Whether it outlives the processes that use it.
+    pub fn stays(self) -> bool {
+        matches!(self, Self::Standing | Self::Parked)
+    }
 }
 
 /// One run: everything that was or will be made for it.
@@ -63,6 +72,9 @@ pub struct Entry {
     pub volumes: Vec<String>,
     pub kubeconfig: PathBuf,
     pub node_image: String,
+    /// What it was made by; see [`config::recipe`].
+    #[serde(default)]
+    pub recipe: String,
     /// SHA-256 of the cluster's CA certificate, once it exists.
     #[serde(default)]
     pub ca_sha256: Option<String>,
@@ -84,6 +96,7 @@ impl Entry {
             cluster: cluster.to_owned(),
             kubeconfig,
             node_image: node_image.to_owned(),
+            recipe: config::recipe(),
             ca_sha256: None,
             loaded: Vec::new(),
             created_at: jiff::Timestamp::now(),

@@ -1,6 +1,7 @@
 //! Clusters: made by kind, written down before they are made, proven to be ours before they are touched, and removed without a trace.
 
 mod archive;
+mod attach;
 pub mod autoscaler;
 mod config;
 mod create;
@@ -12,6 +13,7 @@ mod inside;
 mod journal;
 mod lock;
 mod owner;
+mod park;
 pub mod pool;
 pub mod preflight;
 mod removal;
@@ -105,7 +107,7 @@ impl Cluster {
         }
         let journal = Journal::open(&options.state)?;
         let _turn = turn(&journal, events, cancel).await?;
-        if let Some(mut cluster) = Self::attach(options, events, cancel).await? {
+        if let Some(mut cluster) = Self::attach(options, toolchain, events, cancel).await? {
             cluster.pool(events).require(options.pool)?;
             if cluster.entry.node_image != toolchain.node_image {
                 events.note(format!(
@@ -190,75 +192,6 @@ impl Cluster {
         Ok((entry, access))
     }
 
-    /// The cluster of that name, when it is up and proven ours. What a dead run left under the name is removed on the way.
-    ///
-    /// # Errors
-    /// [`ClusterError::InUse`] when somebody is creating or removing it, [`ClusterError::NotOurs`] when the proof fails.
-    pub async fn attach(options: &Options, events: &Events, cancel: &CancellationToken) -> Result<Option<Self>, ClusterError> {
-        let journal = Journal::open(&options.state)?;
-        for entry in journal.entries()? {
-            if entry.cluster != options.name {
-                continue;
-            }
-            if reap_one(&journal, &entry, events).await?.is_some() {
-                continue;
-            }
-            let Some(lock) = journal.join(&entry.run_id)? else {
-                return Err(in_use(&entry));
-            };
-            // It may have been removed between the listing and the lock.
-            let Some(entry) = journal.entry(&entry.run_id)? else {
-                continue;
-            };
-            if let Some(cluster) = Self::enter(&journal, entry, lock, events, cancel).await? {
-                return Ok(Some(cluster));
-            }
-        }
-        Ok(None)
-    }
-
-    /// Proves and opens one cluster; removes it when its nodes are gone or stopped, which a reboot or a `docker rm` does.
-    async fn enter(
-        journal: &Journal,
-        entry: Entry,
-        lock: Lock,
-        events: &Events,
-        cancel: &CancellationToken,
-    ) -> Result<Option<Self>, ClusterError> {
-        let filters: Vec<String> = entry.nodes.iter().map(|node| docker::named(node)).collect();
-        let nodes = docker::containers(&filters, cancel).await?;
-        if let Some(other) = nodes.iter().find(|node| !owner::owns_container(node, &entry)) {
-            return Err(ClusterError::Foreign {
-                name: entry.cluster.clone(),
-                container: other.name.clone(),
-            });
-        }
-        if nodes.len() < entry.nodes.len() || nodes.iter().any(|node| !node.running || node.paused) {
-            if !lock.alone().map_err(|source| lock_failed(&entry.kubeconfig, source))? {
-                return Err(in_use(&entry));
-            }
-            events.note(format!(
-                "the nodes of the cluster {} were stopped or removed by somebody else; it is made anew",
-                entry.cluster
-            ));
-            removal::remove(journal, entry, events).await?;
-            return Ok(None);
-        }
-        let access = owner::open(&entry.cluster, &entry.kubeconfig).await?;
-        prove(&access, &entry).await?;
-        // A node that Docker restarted has its way out again.
-        let script = config::seal_script();
-        let sealing = entry.nodes.iter().map(|node| async {
-            let sealed = inside::exec(node, &script, TURN, cancel).await;
-            sealed.map(drop).map_err(|source| ClusterError::Seal {
-                node: node.clone(),
-                source,
-            })
-        });
-        try_join_all(sealing).await?;
-        Ok(Some(Self::held(entry, access.client, journal.clone(), lock, false)))
-    }
-
     fn held(entry: Entry, client: kube::Client, journal: Journal, lock: Lock, fresh: bool) -> Self {
         Self {
             name: entry.cluster.clone(),
@@ -323,11 +256,32 @@ impl Cluster {
     /// # Errors
     /// [`ClusterError::InUse`] when another process uses it, [`ClusterError::LeftBehind`] when something of it is still there.
     pub async fn down(self, events: &Events) -> Result<Removed, ClusterError> {
-        if !self.lock.alone().map_err(|source| lock_failed(&self.kubeconfig, source))? {
+        if !self.alone()? {
             return Err(in_use(&self.entry));
         }
         let entry = self.journal.entry(&self.run_id)?.unwrap_or(self.entry);
         removal::remove(&self.journal, entry, events).await
+    }
+
+    /// Ends this process's use of it. A cluster that was made to stand goes on, and one that others use is theirs to end; else it is
+    /// parked for the next run, or removed.
+    ///
+    /// # Errors
+    /// When it can be neither.
+    pub async fn leave(self, park: bool, events: &Events) -> Result<(), ClusterError> {
+        if self.entry.phase == Phase::Standing || !self.alone()? {
+            return Ok(());
+        }
+        if park {
+            self.park(events).await
+        } else {
+            self.down(events).await.map(drop)
+        }
+    }
+
+    /// Takes it for this process alone; `false` when another process uses it.
+    fn alone(&self) -> Result<bool, ClusterError> {
+        self.lock.alone().map_err(|source| lock_failed(&self.kubeconfig, source))
     }
 }
 
@@ -380,6 +334,14 @@ pub fn anything(state: &Path) -> Result<bool, ClusterError> {
     Ok(!Journal::open(state)?.entries()?.is_empty())
 }
 
+/// Whether the journal names a cluster of that name.
+///
+/// # Errors
+/// When the journal cannot be read.
+pub fn noted(state: &Path, name: &str) -> Result<bool, ClusterError> {
+    Ok(Journal::open(state)?.entries()?.iter().any(|entry| entry.cluster == name))
+}
+
 /// Removes what dead runs left: those whose lock is free and that were not made to stand. Called at the start of every command that
 /// provisions.
 ///
@@ -418,7 +380,7 @@ pub fn saved_images(state: &Path) -> PathBuf {
 }
 
 async fn reap_one(journal: &Journal, entry: &Entry, events: &Events) -> Result<Option<Removed>, ClusterError> {
-    if entry.phase == Phase::Standing {
+    if entry.phase.stays() {
         return Ok(None);
     }
     let Some(_lock) = journal.claim(&entry.run_id)? else {
@@ -429,7 +391,7 @@ async fn reap_one(journal: &Journal, entry: &Entry, events: &Events) -> Result<O
         journal.remove(&entry.run_id)?;
         return Ok(None);
     };
-    if entry.phase == Phase::Standing {
+    if entry.phase.stays() {
         return Ok(None);
     }
     let removed = removal::remove(journal, entry, events).await?;

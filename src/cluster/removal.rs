@@ -67,6 +67,10 @@ pub async fn remove(journal: &Journal, mut entry: Entry, events: &Events) -> Res
     let cancel = CancellationToken::new();
     let step = events.step(format!("Remove cluster {}", entry.cluster));
     let killed_while_creating = entry.phase == Phase::Creating;
+    if entry.phase == Phase::Parked {
+        // What is paused does not hear that it is to end. Where this fails, the looks below say what is left.
+        let _ = docker::docker(["unpause"]).args(&entry.nodes).run(&cancel).await;
+    }
     entry.phase = Phase::Removing;
     journal.write(&entry)?;
 

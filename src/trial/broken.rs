@@ -125,7 +125,7 @@ fn chosen<'a>(stage: &Stage<'_>, diagnosis: &'a Diagnosis) -> impl Iterator<Item
     let wanted = stage.trial.scenario.remedy.clone();
     diagnosis.causes.iter().map(move |cause| match &wanted {
         None => cause.remedy.as_ref(),
-        Some(kind) => cause.remedy.iter().find(|remedy| remedy.kind == *kind),
+        Some(kind) => cause.remedy.iter().chain(&cause.alternatives).find(|remedy| remedy.kind == *kind),
     })
 }
 

@@ -1,6 +1,7 @@
 //! Trials: one scenario on one engine, broken or as its healthy twin, from the namespace to the verdict.
 
 mod broken;
+mod machine;
 mod namespace;
 mod outside;
 mod stage;
@@ -17,13 +18,18 @@ use tokio_util::sync::CancellationToken;
 pub use stage::TrialError;
 pub use sweep::Sweeper;
 
+use crate::cluster::{Lease, Pool};
 use crate::diagnosis::Detector;
 use crate::events::{Event, Events};
 use crate::outcome::{Outcome, TrialId, Variant, Verdict};
 use crate::scenario::Scenario;
 use crate::toolchain::Engine;
+use machine::ColdMachine;
 use namespace::TrialNamespace;
 use stage::random;
+
+/// How long to wait for a machine of the pool: every other trial that needs one may come first.
+const TURN: Duration = Duration::from_hours(2);
 
 /// What all trials of a run share.
 #[derive(Clone)]
@@ -38,6 +44,8 @@ pub struct Ground {
     pub engine_home: PathBuf,
     pub tools_image: String,
     pub standin_image: String,
+    /// The machines that do not exist until a trial's autoscaler starts them.
+    pub pool: Pool,
     pub events: Events,
     pub cleanup: Cleanup,
     pub sweeper: Sweeper,
@@ -54,6 +62,12 @@ pub enum Cleanup {
     WithCluster,
 }
 
+/// Where a trial is carried out.
+pub struct Place {
+    namespace: String,
+    lease: Option<Lease>,
+}
+
 /// One trial to be.
 #[derive(Debug, Clone)]
 pub struct Trial<'a> {
@@ -64,24 +78,20 @@ pub struct Trial<'a> {
 
 impl Trial<'_> {
     /// Carries the trial out. Whatever happens, there is an outcome, and the sweeper removes the namespace unless it is to be kept.
-    pub async fn run(&self, ground: &Ground, provision: Duration, cancel: &CancellationToken) -> Outcome {
+    pub async fn run(&self, ground: &Ground, place: Place, provision: Duration, cancel: &CancellationToken) -> Outcome {
         ground.events.send(Event::TrialStarted {
             trial: self.id.to_string(),
         });
         let started = Instant::now();
         let mut outcome = self.blank(ground, provision);
-        let namespace = match self.namespace_name() {
-            Ok(name) => Some(TrialNamespace::named(&ground.client, name)),
+        let namespace = TrialNamespace::named(&ground.client, place.namespace);
+        let machine = match self.carry_out(ground, &namespace, place.lease, &mut outcome, cancel).await {
+            Ok(machine) => machine,
             Err(error) => {
                 judge_error(&mut outcome, &error, cancel);
                 None
             }
         };
-        if let Some(namespace) = &namespace
-            && let Err(error) = self.carry_out(ground, namespace, &mut outcome, cancel).await
-        {
-            judge_error(&mut outcome, &error, cancel);
-        }
         outcome.total_ms = millis(started.elapsed());
         let known: u64 = [outcome.break_ms, outcome.remedy_ms, outcome.window_ms]
             .into_iter()
@@ -90,11 +100,16 @@ impl Trial<'_> {
             + outcome.given_ms
             + outcome.observe_ms;
         outcome.overhead_ms = outcome.total_ms.saturating_sub(known);
-        if let Some(namespace) = namespace
-            && ground.cleanup != Cleanup::Keep
-        {
+        if ground.cleanup != Cleanup::Keep {
             let wait = ground.cleanup == Cleanup::Namespace;
-            ground.sweeper.sweep(async move { namespace.delete(wait).await });
+            ground.sweeper.sweep(async move {
+                let deleted = namespace.delete(wait).await.map_err(|error| error.to_string());
+                // Its pods end better while their machine is still there.
+                if let Some(machine) = machine {
+                    machine.give_back().await.map_err(|error| error.to_string())?;
+                }
+                deleted
+            });
         }
         ground.events.send(Event::TrialFinished {
             trial: self.id.to_string(),
@@ -103,27 +118,40 @@ impl Trial<'_> {
         outcome
     }
 
-    /// A name that says what it is for, and that nobody else has.
-    fn namespace_name(&self) -> Result<String, TrialError> {
+    /// Finds the trial a place, and waits for a machine of the pool where it needs one.
+    ///
+    /// # Errors
+    /// When there is no randomness for a name, or no machine gets free.
+    pub async fn place(&self, ground: &Ground, cancel: &CancellationToken) -> Result<Place, TrialError> {
+        // A name that says what it is for, and that nobody else has.
         let suffix: String = random::<3>()?.iter().map(|byte| format!("{byte:02x}")).collect();
         let readable: String = self.id.scenario.chars().take(40).collect();
-        Ok(format!("{}-{suffix}", readable.trim_end_matches('-')))
+        let namespace = format!("{}-{suffix}", readable.trim_end_matches('-'));
+        let lease = match self.scenario.pace(self.id.profile).provisioning {
+            Some(_) => Some(ground.pool.lease(&namespace, TURN, cancel).await?),
+            None => None,
+        };
+        Ok(Place { namespace, lease })
     }
 
     async fn carry_out(
         &self,
         ground: &Ground,
         namespace: &TrialNamespace,
+        lease: Option<Lease>,
         outcome: &mut Outcome,
         cancel: &CancellationToken,
-    ) -> Result<(), TrialError> {
-        let stage = stage::Stage::set(self, ground, namespace, cancel).await?;
+    ) -> Result<Option<ColdMachine>, TrialError> {
+        let stage = stage::Stage::set(self, ground, namespace, lease, cancel).await?;
         let carried_out = match self.id.variant {
             Variant::Broken => broken::carry_out(&stage, outcome, cancel).await,
             Variant::Twin => twin::carry_out(&stage, outcome, cancel).await,
         };
-        stage.strike();
-        carried_out
+        let machine = stage.strike();
+        if let Err(error) = carried_out {
+            judge_error(outcome, &error, cancel);
+        }
+        Ok(machine)
     }
 
     fn blank(&self, ground: &Ground, provision: Duration) -> Outcome {

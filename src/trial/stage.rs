@@ -6,10 +6,12 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
+use super::machine::{ColdMachine, MachineError};
 use super::namespace::{NamespaceError, TrialNamespace};
 use super::outside::{Beside, OutsideError};
 use super::watch::Watch;
 use super::{Ground, Trial};
+use crate::cluster::{Lease, PoolError};
 use crate::engine::{Ended, EngineError, Helm, Major, Operation, Request, Told, Wait};
 use crate::events::Event;
 use crate::evidence::{CollectError, Collector, Evidence, Header, Recorder, health};
@@ -35,6 +37,10 @@ pub enum TrialError {
     NoEngine { engine: String },
     #[error("failed to install the release {release}, which has to be there before: {words}")]
     Given { release: String, words: String },
+    #[error(transparent)]
+    Pool(#[from] PoolError),
+    #[error(transparent)]
+    Machine(#[from] MachineError),
     #[error("failed to read randomness for a namespace's name: {0}")]
     Random(#[from] std::io::Error),
     #[error("the run was interrupted")]
@@ -52,6 +58,7 @@ pub struct Stage<'a> {
     pub helm: Helm,
     _collector: Collector,
     beside: Vec<Beside>,
+    machine: Option<ColdMachine>,
 }
 
 impl<'a> Stage<'a> {
@@ -60,6 +67,7 @@ impl<'a> Stage<'a> {
         trial: &'a Trial<'a>,
         ground: &'a Ground,
         namespace: &'a TrialNamespace,
+        lease: Option<Lease>,
         cancel: &CancellationToken,
     ) -> Result<Self, TrialError> {
         let pace = trial.scenario.pace(trial.id.profile);
@@ -96,6 +104,10 @@ impl<'a> Stage<'a> {
             set_up = set_up => set_up?,
             () = cancel.cancelled() => return Err(TrialError::Interrupted),
         };
+        let machine = lease.zip(pace.provisioning).map(|(lease, provisioning)| {
+            let (client, namespace) = (&ground.client, &namespace.name);
+            ColdMachine::new(client, namespace, provisioning, lease, cancel)
+        });
         let (events, name, started) = (ground.events.clone(), trial.id.to_string(), Instant::now());
         let (mut known, mut waited_for) = (false, String::new());
         let phase = match trial.id.variant {
@@ -138,17 +150,19 @@ impl<'a> Stage<'a> {
             helm,
             _collector: collector,
             beside,
+            machine,
         })
     }
 
-    /// Ends what stands beside the cluster, while others go on.
-    pub fn strike(self) {
+    /// Ends what stands beside the cluster, while others go on. The machine is left to whoever removes the namespace.
+    pub fn strike(self) -> Option<ColdMachine> {
         for beside in self.beside {
             self.ground.sweeper.sweep(async move {
                 let stopped = beside.stop().await;
                 stopped.map_err(|error| format!("failed to remove a container beside the cluster: {error}"))
             });
         }
+        self.machine
     }
 
     /// The request that installs the chart in this trial's variant.
@@ -208,10 +222,14 @@ impl<'a> Stage<'a> {
         for release in &self.trial.scenario.releases {
             self.helm.uninstall(&self.beside_request(release), cancel).await?;
         }
+        if let Some(machine) = &self.machine {
+            machine.cool().await?;
+        }
         self.given(cancel).await
     }
 
-    /// What the harness tells each chart: where its images are, and the durations of the profile in seconds.
+    /// What the harness tells each chart: where its images are, the durations of the profile in seconds, and how the machine of the pool
+    /// is selected.
     fn overlay(&self) -> Value {
         let durations: serde_json::Map<String, Value> = self
             .pace
@@ -219,7 +237,14 @@ impl<'a> Stage<'a> {
             .iter()
             .map(|(name, duration)| (name.clone(), seconds(*duration)))
             .collect();
-        json!({"images": {"tools": self.ground.tools_image, "standin": self.ground.standin_image}, "durations": durations})
+        let images = json!({"tools": self.ground.tools_image, "standin": self.ground.standin_image});
+        match &self.machine {
+            None => json!({"images": images, "durations": durations}),
+            Some(machine) => {
+                let (label, name) = machine.label();
+                json!({"images": images, "durations": durations, "pool": {"label": label, "name": name}})
+            }
+        }
     }
 
     /// Runs the engine.
