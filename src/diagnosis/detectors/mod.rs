@@ -1,5 +1,6 @@
 //! One file per detector, one line each in the sorted list.
 
+mod configmap_missing;
 mod crash_loop;
 mod hook_target_unreachable;
 mod hook_timeout_too_short;
@@ -10,6 +11,7 @@ use super::Detector;
 
 /// Every detector, sorted by slug.
 pub const DETECTORS: &[&Detector] = &[
+    &configmap_missing::DETECTOR,
     &crash_loop::DETECTOR,
     &hook_target_unreachable::DETECTOR,
     &hook_timeout_too_short::DETECTOR,
