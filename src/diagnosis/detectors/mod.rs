@@ -2,9 +2,11 @@
 
 mod configmap_missing;
 mod crash_loop;
+mod hook_budget_below_cold_start;
 mod hook_target_unreachable;
 mod hook_timeout_too_short;
 mod image_not_loaded;
+mod node_selector_unsatisfiable;
 mod secret_missing;
 
 use super::Detector;
@@ -13,9 +15,11 @@ use super::Detector;
 pub const DETECTORS: &[&Detector] = &[
     &configmap_missing::DETECTOR,
     &crash_loop::DETECTOR,
+    &hook_budget_below_cold_start::DETECTOR,
     &hook_target_unreachable::DETECTOR,
     &hook_timeout_too_short::DETECTOR,
     &image_not_loaded::DETECTOR,
+    &node_selector_unsatisfiable::DETECTOR,
     &secret_missing::DETECTOR,
 ];
 
