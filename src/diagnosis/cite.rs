@@ -5,6 +5,8 @@ use jiff::Timestamp;
 use super::finding::Citation;
 use super::hooks::Task;
 use super::logs::quoted;
+use super::progress::event_text;
+use super::scheduling::Placement;
 use crate::evidence::{Basis, ObjectRef, PrintedLine};
 
 /// Something that was seen.
@@ -22,6 +24,22 @@ pub fn hook(task: &Task<'_>) -> Citation {
     match task.latest.annotation("helm.sh/hook") {
         Some(event) => declared(&task.reference, format!("metadata.annotations[helm.sh/hook]: {event}")),
         None => declared(&task.reference, format!("kind: {}", task.reference.kind)),
+    }
+}
+
+/// Why the scheduler has no node for a pod.
+pub fn refusal(placement: &Placement<'_>) -> Citation {
+    let pod = placement.pod.reference();
+    match placement.refused {
+        Some(event) => observed(
+            &pod,
+            format!("event FailedScheduling: {}", event_text(event)),
+            Some(event.first_seen()),
+        ),
+        None => {
+            let text = format!("condition PodScheduled: False, Unschedulable: {}", placement.refusal);
+            observed(&pod, text, Some(placement.since))
+        }
     }
 }
 

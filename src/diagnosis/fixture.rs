@@ -124,7 +124,9 @@ impl Scene {
             metadata["namespace"] = json!(NAMESPACE);
         }
         metadata["uid"] = json!(uid);
-        metadata["creationTimestamp"] = json!(created);
+        if metadata["creationTimestamp"].is_null() {
+            metadata["creationTimestamp"] = json!(created);
+        }
         object
     }
 

@@ -49,6 +49,12 @@ pub fn most_repeated(lines: &[PrintedLine]) -> Option<Repeated> {
     Some(Repeated { text, times, since })
 }
 
+/// The lines since the latest restart of the container that printed any.
+pub fn of_last_run(lines: &[PrintedLine]) -> &[PrintedLine] {
+    let restart = lines.last().map_or(0, |line| line.line.restart);
+    &lines[lines.partition_point(|line| line.line.restart < restart)..]
+}
+
 /// The last lines that are not blank, oldest first.
 pub fn last(lines: &[PrintedLine], count: usize) -> Vec<&PrintedLine> {
     let mut last: Vec<_> = lines
@@ -68,12 +74,17 @@ const NO_PROGRESS: &[&str] = &[
     "attempt",
     "back off",
     "backoff",
+    "cannot",
+    "could not",
+    "did not",
     "error",
     "exit",
     "fail",
     "fatal",
     "gave up",
     "giving up",
+    "never",
+    "no answer",
     "not available",
     "not ready",
     "retry",

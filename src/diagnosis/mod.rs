@@ -15,19 +15,27 @@ pub mod engine_words;
 pub mod finding;
 #[cfg(test)]
 pub(crate) mod fixture;
+pub mod held_up;
 pub mod hooks;
 pub mod limit;
 pub mod logs;
+pub mod missing;
+pub mod nodes;
 pub mod place;
+#[cfg(test)]
+pub(crate) mod pool_fixture;
 pub mod progress;
 pub mod references;
 pub mod rollout;
 #[cfg(test)]
 mod scenes;
+pub mod scheduling;
 pub mod services;
 pub mod supply;
 pub mod symptoms;
+pub mod targets;
 pub mod tries;
+pub mod waits;
 
 pub use answer::{Diagnosis, Link, RootCause};
 pub use chain::diagnose_with;

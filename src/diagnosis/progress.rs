@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use super::attempt::{State, attempt};
@@ -200,6 +200,18 @@ pub fn containers(pod: &Life) -> impl Iterator<Item = Container<'_>> {
         })
     };
     of("/status/initContainerStatuses", true).chain(of("/status/containerStatuses", false))
+}
+
+/// Whether the container ended because its pod was deleted, as a Job does with its pods at its deadline: that is no error of its own.
+pub fn killed(pod: &Life, container: &Container<'_>) -> bool {
+    let grace = pod.number("/metadata/deletionGracePeriodSeconds").unwrap_or(0);
+    let asked = pod
+        .time("/metadata/deletionTimestamp")
+        .map(|gone| gone - SignedDuration::from_secs(grace));
+    let ended = container
+        .ended()
+        .and_then(|ended| ended.get("finishedAt")?.as_str()?.parse::<Timestamp>().ok());
+    asked.zip(ended).is_some_and(|(asked, ended)| ended >= asked) && matches!(container.exit_code(), Some(137 | 143))
 }
 
 /// Reasons for which a container waits that do not pass by themselves within moments.

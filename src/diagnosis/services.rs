@@ -33,14 +33,19 @@ fn selects(selector: &Value, labels: Option<&Value>) -> bool {
 
 /// The pods behind a Service.
 pub fn pods_behind<'a>(evidence: &'a Evidence, service: &'a Life) -> impl Iterator<Item = &'a Life> {
-    let namespace = service.text("/metadata/namespace");
-    evidence.all("Pod").filter(move |pod| {
-        pod.text("/metadata/namespace") == namespace
-            && service
-                .object()
-                .pointer("/spec/selector")
-                .is_some_and(|selector| selects(selector, pod.object().pointer("/metadata/labels")))
-    })
+    pods_ever_behind(evidence, service).filter(|pod| pod.exists())
+}
+
+/// The pods that are or were behind a Service.
+pub fn pods_ever_behind<'a>(evidence: &'a Evidence, service: &'a Life) -> impl Iterator<Item = &'a Life> {
+    evidence.ever("Pod").filter(|pod| is_behind(service, pod))
+}
+
+/// Whether a Service selects a pod.
+pub fn is_behind(service: &Life, pod: &Life) -> bool {
+    let selector = service.object().pointer("/spec/selector");
+    pod.text("/metadata/namespace") == service.text("/metadata/namespace")
+        && selector.is_some_and(|selector| selects(selector, pod.object().pointer("/metadata/labels")))
 }
 
 /// What stands behind a Service now.
@@ -53,11 +58,7 @@ pub fn backing(evidence: &Evidence, service: &Life) -> Backing {
         return Backing::Ready;
     }
     if !pods.is_empty() && pods.iter().all(|pod| stuck(pod)) {
-        let mut blamed: Vec<ObjectRef> = pods.iter().map(|pod| pod.reference()).collect();
-        blamed.extend(pods.iter().map(|pod| controller(evidence, pod)));
-        blamed.sort();
-        blamed.dedup();
-        return Backing::Stuck(blamed);
+        return Backing::Stuck(pods_and_owners(evidence, service));
     }
     if let Some(pod) = pods.first() {
         return Backing::Coming(format!("pod {} behind it is on its way", pod.name()));
@@ -76,6 +77,15 @@ pub fn backing(evidence: &Evidence, service: &Life) -> Backing {
         Some(workload) => Backing::Coming(format!("{} behind it is on its way", workload.reference())),
         None => Backing::Empty,
     }
+}
+
+/// The pods behind a Service, and what runs them.
+pub fn pods_and_owners(evidence: &Evidence, service: &Life) -> Vec<ObjectRef> {
+    let mut found: Vec<ObjectRef> = pods_behind(evidence, service).map(Life::reference).collect();
+    found.extend(pods_behind(evidence, service).map(|pod| controller(evidence, pod)));
+    found.sort();
+    found.dedup();
+    found
 }
 
 fn has_ready_endpoint(evidence: &Evidence, service: &Life) -> bool {
@@ -141,8 +151,8 @@ const GENERIC: &[&str] = &[
     "www",
 ];
 
-/// The words of a name.
-fn words(text: &str) -> BTreeSet<String> {
+/// The words of a name or a line that say which service is meant.
+pub fn words(text: &str) -> BTreeSet<String> {
     text.split(|c: char| !c.is_ascii_alphanumeric())
         .map(str::to_lowercase)
         .filter(|word| word.len() >= 2 && word.parse::<u64>().is_err() && !GENERIC.contains(&word.as_str()))

@@ -6,7 +6,7 @@ use super::hooks::{Task, tasks};
 use super::place::{Place, declared_service, place};
 use super::progress::{JobState, ready, relevant};
 use super::references::mentions;
-use super::services::{Backing, backing};
+use super::services::{Backing, backing, pods_and_owners};
 use super::tries::{Miss, Tries, looked_up};
 use crate::evidence::{Answer, Evidence, ObjectRef};
 
@@ -50,7 +50,7 @@ pub fn judge(evidence: &Evidence, task: &Task<'_>, tries: &Tries<'_>) -> Option<
 }
 
 /// Where the host is; a name from outside that resolves to a Service's address is that Service.
-fn place_of(evidence: &Evidence, host: &str, namespace: &str) -> Place {
+pub fn place_of(evidence: &Evidence, host: &str, namespace: &str) -> Place {
     let first = place(evidence, host, namespace);
     if first != Place::Outside {
         return first;
@@ -147,7 +147,8 @@ fn inside(evidence: &Evidence, task: &Task<'_>, tries: &Tries<'_>, namespace: &s
     };
     match backing(evidence, service) {
         Backing::Ready => Verdict::suspected(format!("Service {name} has a ready endpoint now")),
-        Backing::Coming(why) => Verdict::suspected(why),
+        // What keeps its pods from coming up is the deeper cause.
+        Backing::Coming(why) => Verdict::suspected(why).blaming(pods_and_owners(evidence, service)),
         Backing::Stuck(pods) => sure(format!("every pod behind Service {name} is stuck")).blaming(pods),
         Backing::Empty => sure(format!("nothing stands behind Service {name}")).blaming(vec![service.reference()]),
     }

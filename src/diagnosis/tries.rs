@@ -3,10 +3,12 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::hooks::{Task, state};
-use super::logs::{gone_on, lines, most_repeated, no_progress};
+use super::logs::{gone_on, lines, most_repeated, no_progress, of_last_run};
+use super::place::{Place, place};
 use super::progress::{JobState, containers};
 use super::references::declared_addresses;
-use super::services::{Backing, backing};
+use super::scheduling::ready_at;
+use super::services::{Backing, backing, pods_behind};
 use crate::evidence::address::{Address, host_of, is_loopback};
 use crate::evidence::declared::Declared;
 use crate::evidence::wording::Complaint;
@@ -128,7 +130,10 @@ fn of_container<'a>(evidence: &'a Evidence, task: &Task<'a>, container: &str, de
     // Of several hosts, one that was reached in the end is not complained about any more.
     groups.retain(|group| latest.duration_since(group.last) <= interval(group).max(SignedDuration::from_secs(1)) * 3);
     groups.sort_by_key(|group| (group.first, group.host.clone()));
-    let mut found = groups.into_iter().find(|group| !refuted(evidence, group))?;
+    let namespace = task.latest.text("/metadata/namespace");
+    let mut found = groups
+        .into_iter()
+        .find(|group| !refuted(evidence, group) && !answers(evidence, namespace, group, &all))?;
     confirm(evidence, &mut found);
     Some(found)
 }
@@ -188,6 +193,17 @@ fn refuted(evidence: &Evidence, group: &Tries<'_>) -> bool {
         && looked_up(evidence, &group.host).is_some_and(|look| matches!(look.answer, Answer::Addresses { .. }) && look.at > group.last)
 }
 
+/// Whether the server has been ready since, and the container has printed something since then and complained no more.
+fn answers(evidence: &Evidence, namespace: &str, group: &Tries<'_>, printed: &[&PrintedLine]) -> bool {
+    let Place::Service { namespace, name } = place(evidence, &group.host, namespace) else {
+        return false;
+    };
+    let service = evidence.get("Service", &namespace, &name);
+    let ready = service.and_then(|service| pods_behind(evidence, service).filter_map(ready_at).min());
+    let since = ready.map(|ready| printed.partition_point(|line| line.line.stamp <= ready));
+    since.is_some_and(|since| since < printed.len() && printed[since..].iter().all(|line| line.complaint.is_none()))
+}
+
 /// Counts lookups that agree as tries of their own.
 fn confirm(evidence: &Evidence, group: &mut Tries<'_>) {
     if let Some(look) = looked_up(evidence, &group.host).filter(|look| look.answer == Answer::NoSuchName && group.miss == Miss::Unresolved)
@@ -201,7 +217,7 @@ fn confirm(evidence: &Evidence, group: &mut Tries<'_>) {
 const SILENT: SignedDuration = SignedDuration::from_secs(3);
 
 /// When a container was started last.
-fn began(pod: &Life, container: &str) -> Timestamp {
+pub fn began(pod: &Life, container: &str) -> Timestamp {
     let status = containers(pod).find(|status| status.name == container);
     let started = [
         "/state/running/startedAt",
@@ -225,9 +241,7 @@ fn silent<'a>(evidence: &'a Evidence, task: &Task<'a>, container: &str, declared
         .iter()
         .find_map(|declared| Some((missed(evidence, &declared.address.host)?, **declared)))?;
     // What one start after another prints is no loop of the container's own.
-    let printed = lines(evidence, newest.uid(), container);
-    let restart = printed.last().map_or(0, |line| line.line.restart);
-    let printed = &printed[printed.partition_point(|line| line.line.restart < restart)..];
+    let printed = of_last_run(lines(evidence, newest.uid(), container));
     let waits = |text: &str| printed.iter().rev().find(|line| line.line.text == text).is_some_and(no_progress);
     let used = declared.used == Some(true);
     let in_a_loop = most_repeated(printed).is_some_and(|repeated| used || waits(&repeated.text));
@@ -273,11 +287,11 @@ fn missed_or_answers(evidence: &Evidence, task: &Task<'_>, host: &str) -> bool {
         return true;
     }
     let namespace = task.latest.text("/metadata/namespace");
-    match super::place::place(evidence, host, namespace) {
-        super::place::Place::Service { namespace, name } => evidence
+    match place(evidence, host, namespace) {
+        Place::Service { namespace, name } => evidence
             .get("Service", &namespace, &name)
             .is_some_and(|service| backing(evidence, service) == Backing::Ready),
-        super::place::Place::Itself => true,
-        super::place::Place::Outside => looked_up(evidence, host).is_some_and(|look| matches!(look.answer, Answer::Addresses { .. })),
+        Place::Itself => true,
+        Place::Outside => looked_up(evidence, host).is_some_and(|look| matches!(look.answer, Answer::Addresses { .. })),
     }
 }

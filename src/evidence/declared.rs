@@ -94,7 +94,7 @@ fn names_a_host(variable: &str) -> bool {
 }
 
 /// The variables of a container, as far as their values are known, in order.
-fn environment<'a>(container: &'a Value, config_maps: ConfigMaps<'a>) -> BTreeMap<String, String> {
+pub(super) fn environment<'a>(container: &'a Value, config_maps: ConfigMaps<'a>) -> BTreeMap<String, String> {
     let mut variables = BTreeMap::new();
     for source in list(container, "envFrom") {
         let prefix = text(source, "/prefix");

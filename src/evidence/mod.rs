@@ -5,6 +5,7 @@ pub mod collect;
 pub mod declared;
 mod fold;
 pub mod health;
+pub mod loops;
 pub mod manifest;
 pub mod model;
 mod recorder;

@@ -95,7 +95,8 @@ pub struct Used {
     pub bare: BTreeSet<String>,
 }
 
-static CONNECTS: LazyLock<Option<Regex>> = LazyLock::new(|| {
+/// The commands with which scripts connect.
+pub static CONNECTS: LazyLock<Option<Regex>> = LazyLock::new(|| {
     Regex::new(r"\b(?:curl|wget|nc|ncat|netcat|ping|getent|nslookup|psql|pg_isready|mysql|mysqladmin|mariadb|redis-cli|mongosh?|ssh|git|grpcurl|http|https|wait-for-it(?:\.sh)?|wait-for|dockerize|/dev/tcp)\b|/dev/tcp/").ok()
 });
 

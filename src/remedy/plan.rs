@@ -61,7 +61,7 @@ impl Plan {
                 }
             }
             Step::Timeout(value) => {
-                let value = fill(value, remedy)?;
+                let Some(value) = fill_if_known(value, remedy)? else { return Ok(()) };
                 let span = Span::parse(&value).map_err(|reason| PlanError::Timeout {
                     kind: remedy.kind.clone(),
                     reason,
@@ -90,6 +90,14 @@ impl Plan {
         });
         secrets.chain(config_maps).collect()
     }
+}
+
+/// As [`fill`]; nothing where a parameter that is written `{name?}` is not known: then the step is not needed.
+fn fill_if_known(text: &str, remedy: &Remedy) -> Result<Option<String>, PlanError> {
+    let Some(name) = text.strip_prefix('{').and_then(|text| text.strip_suffix("?}")) else {
+        return fill(text, remedy).map(Some);
+    };
+    Ok(remedy.parameters.get(name).cloned())
 }
 
 /// Puts parameters in the place of their names in braces.

@@ -259,7 +259,7 @@ pub struct Expect {
 pub enum Step {
     /// Values of the chart, by dotted path.
     Set(BTreeMap<String, String>),
-    /// What the engine is told.
+    /// What the engine is told; with `{name?}`, only where the detector knew that it has to be told another timeout.
     Timeout(String),
     /// A Secret of these literal entries.
     CreateSecret { name: String, literals: BTreeMap<String, String> },

@@ -14,13 +14,11 @@
 //!
 //! `fix-container`: whatever its last lines say.
 
-use jiff::{SignedDuration, Timestamp};
-
 use crate::diagnosis::attempt::{attempt, engine_gave_up, engine_is_patient};
 use crate::diagnosis::cite;
 use crate::diagnosis::hooks::{blockers, tasks};
 use crate::diagnosis::logs::{last, lines};
-use crate::diagnosis::progress::{Container, JobState, containers, controller, job_state, relevant};
+use crate::diagnosis::progress::{Container, JobState, containers, controller, job_state, killed, relevant};
 use crate::diagnosis::{Certainty, Citation, Class, Detector, Finding};
 use crate::evidence::manifest::text;
 use crate::evidence::{Evidence, Life, ObjectRef};
@@ -85,18 +83,6 @@ fn crash(pod: &Life) -> Option<Container<'_>> {
             && !container.succeeded()
             && !(container.restarts() == 0 && killed(pod, container))
     })
-}
-
-/// Whether the container ended because its pod was deleted, as a Job does with its pods at its deadline: that is no error of its own.
-fn killed(pod: &Life, container: &Container<'_>) -> bool {
-    let grace = pod.number("/metadata/deletionGracePeriodSeconds").unwrap_or(0);
-    let asked = pod
-        .time("/metadata/deletionTimestamp")
-        .map(|gone| gone - SignedDuration::from_secs(grace));
-    let ended = container
-        .ended()
-        .and_then(|ended| text(ended, "/finishedAt").parse::<Timestamp>().ok());
-    asked.zip(ended).is_some_and(|(asked, ended)| ended >= asked) && matches!(container.exit_code(), Some(137 | 143))
 }
 
 fn of_pod(evidence: &Evidence, pod: &Life) -> Option<Finding> {

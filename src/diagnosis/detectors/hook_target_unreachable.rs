@@ -14,7 +14,7 @@
 //! The Job and its hook event; the line that it prints again and again; the complaint of the program that cannot connect, or, where
 //! the script hides it, what the cluster's own resolver says about the addresses that the container was given; where that address
 //! comes from; and that it answers outside, where somebody asked. A name that a Service could still supply while something progresses
-//! is only suspected.
+//! is only suspected; a server that waits for a node which an autoscaler has begun to start is none.
 //!
 //! # Remedy
 //!
@@ -22,8 +22,10 @@
 
 use crate::diagnosis::attempt::attempt;
 use crate::diagnosis::cite;
+use crate::diagnosis::held_up::cold_start;
 use crate::diagnosis::hooks::{Task, tasks};
 use crate::diagnosis::logs::{lines, most_repeated, quoted};
+use crate::diagnosis::scheduling::Scheduling;
 use crate::diagnosis::services::{Wanted, in_cluster_address};
 use crate::diagnosis::supply::judge;
 use crate::diagnosis::tries::{Miss, Tries, asked, looked_up, tries};
@@ -41,7 +43,12 @@ pub const DETECTOR: Detector = Detector {
 
 fn detect(evidence: &Evidence) -> Vec<Finding> {
     let mut findings = Vec::new();
+    let scheduling = Scheduling::of(evidence);
     for task in tasks(evidence) {
+        // A server whose node is being started is not unreachable but late.
+        if cold_start(evidence, &scheduling, &task).is_some() {
+            continue;
+        }
         for tries in tries(evidence, &task) {
             findings.extend(finding(evidence, &task, &tries));
         }

@@ -10,8 +10,9 @@
 //!
 //! # Evidence
 //!
-//! That the hook's Job completed after the engine had given up; or that it failed with `DeadlineExceeded` while its lines still
-//! advanced. As long as it runs this is never certain; a line that is only repeated is no advance.
+//! That the hook's Job completed after the engine had given up; or that it failed with `DeadlineExceeded`, or was taken away, while its
+//! lines still advanced or an autoscaler was starting the node of the server that it asks. As long as it runs this is never certain; a
+//! line that is only repeated is no advance. A loop that ends by itself is another failure (`hook-budget-below-cold-start`).
 //!
 //! # Remedy
 //!
@@ -21,10 +22,13 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::diagnosis::attempt::{Attempt, State, attempt, duration};
 use crate::diagnosis::cite;
+use crate::diagnosis::held_up::{HeldUp, cold_start};
 use crate::diagnosis::hooks::{Task, seen_complete, tasks};
 use crate::diagnosis::limit;
 use crate::diagnosis::logs::{lines, no_progress};
 use crate::diagnosis::progress::JobState;
+use crate::diagnosis::scheduling::Scheduling;
+use crate::diagnosis::waits::Ending;
 use crate::diagnosis::{Certainty, Citation, Class, Detector, Finding};
 use crate::evidence::{Evidence, Life, PrintedLine};
 
@@ -38,10 +42,15 @@ pub const DETECTOR: Detector = Detector {
 
 fn detect(evidence: &Evidence) -> Vec<Finding> {
     let attempt = attempt(evidence).filter(|attempt| attempt.state != State::Succeeded);
+    let scheduling = Scheduling::of(evidence);
     tasks(evidence)
         .iter()
         .filter(|task| task.reference.kind == "Job")
-        .filter_map(|task| own_deadline(evidence, task).or_else(|| engines_timeout(evidence, task, attempt.as_ref()?)))
+        .filter_map(|task| {
+            // A loop that ended by itself needed more than itself.
+            let held = cold_start(evidence, &scheduling, task).filter(|held| !matches!(held.wait.ending, Ending::GaveUp { .. }));
+            own_deadline(evidence, task, held.as_ref()).or_else(|| engines_timeout(evidence, task, attempt.as_ref()?, held.as_ref()))
+        })
         .collect()
 }
 
@@ -58,7 +67,7 @@ struct Case {
 }
 
 /// The hook against the engine's patience.
-fn engines_timeout(evidence: &Evidence, task: &Task<'_>, attempt: &Attempt<'_>) -> Option<Finding> {
+fn engines_timeout(evidence: &Evidence, task: &Task<'_>, attempt: &Attempt<'_>, held: Option<&HeldUp<'_>>) -> Option<Finding> {
     task.event.as_ref()?;
     let budget = attempt.timeout?;
     let begun = started(task);
@@ -94,19 +103,26 @@ fn engines_timeout(evidence: &Evidence, task: &Task<'_>, attempt: &Attempt<'_>) 
                     .collect(),
             }
         }
-        (JobState::Running, ..) => {
-            let (pod, line) = advancing(evidence, task)?;
+        (JobState::Running, state, _) => {
+            let (mut citations, need) = on_its_way(evidence, task, held)?;
+            citations.push(cite::declared(&attempt.subject(), format!("timeout: {}", duration(budget))));
+            // Without its Job nothing will tell any more whether it would have come to its end; that its server came up late does.
+            let cut_off = state == State::Failed && !task.latest.exists() && held.is_some();
+            let (certainty, why) = match cut_off {
+                true => (
+                    Certainty::Certain,
+                    "the engine took it away while it waited for a server that was on its way",
+                ),
+                false => (Certainty::Suspected, "it advances and has not come to its end"),
+            };
             Case {
-                certainty: Certainty::Suspected,
-                why: "it advances and has not come to its end".to_owned(),
+                certainty,
+                why: why.to_owned(),
                 kind: "raise-timeout",
                 budget,
-                need: None,
+                need,
                 begun,
-                citations: vec![
-                    cite::printed(&pod.reference(), line),
-                    cite::declared(&attempt.subject(), format!("timeout: {}", duration(budget))),
-                ],
+                citations,
             }
         }
         _ => return None,
@@ -115,7 +131,7 @@ fn engines_timeout(evidence: &Evidence, task: &Task<'_>, attempt: &Attempt<'_>) 
 }
 
 /// The hook against its own deadline.
-fn own_deadline(evidence: &Evidence, task: &Task<'_>) -> Option<Finding> {
+fn own_deadline(evidence: &Evidence, task: &Task<'_>, held: Option<&HeldUp<'_>>) -> Option<Finding> {
     let seconds = task.latest.number("/spec/activeDeadlineSeconds")?;
     let JobState::Failed { reason, at } = task.state() else {
         return None;
@@ -123,23 +139,38 @@ fn own_deadline(evidence: &Evidence, task: &Task<'_>) -> Option<Finding> {
     if reason != "DeadlineExceeded" {
         return None;
     }
-    let (pod, line) = advancing(evidence, task)?;
+    let (mut citations, need) = on_its_way(evidence, task, held)?;
+    citations.insert(
+        citations.len().min(1),
+        cite::observed(&task.reference, "condition Failed: DeadlineExceeded", at),
+    );
+    citations.push(cite::declared(&task.reference, format!("spec.activeDeadlineSeconds: {seconds}")));
     Some(finding(
         task,
         Case {
             certainty: Certainty::Certain,
-            why: "it still advanced when its own deadline ended it".to_owned(),
+            why: match held {
+                Some(_) => "its own deadline ended it while it waited for a server that was on its way".to_owned(),
+                None => "it still advanced when its own deadline ended it".to_owned(),
+            },
             kind: "raise-active-deadline",
             budget: SignedDuration::from_secs(seconds),
-            need: None,
+            need,
             begun: started(task),
-            citations: vec![
-                cite::printed(&pod.reference(), line),
-                cite::observed(&task.reference, "condition Failed: DeadlineExceeded", at),
-                cite::declared(&task.reference, format!("spec.activeDeadlineSeconds: {seconds}")),
-            ],
+            citations,
         },
     ))
+}
+
+/// What shows that a hook would come to its end: its own lines, or that its server does; with the time that it needs for that, where
+/// that was seen.
+fn on_its_way(evidence: &Evidence, task: &Task<'_>, held: Option<&HeldUp<'_>>) -> Option<(Vec<Citation>, Option<SignedDuration>)> {
+    if let Some(held) = held {
+        let need = held.placement.ready_at.map(|ready| ready.duration_since(started(task)));
+        return Some((held.citations(evidence), need));
+    }
+    let (pod, line) = advancing(evidence, task)?;
+    Some((vec![cite::printed(&pod.reference(), line)], None))
 }
 
 fn started(task: &Task<'_>) -> Timestamp {

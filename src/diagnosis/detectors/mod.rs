@@ -1,10 +1,13 @@
 //! One file per detector, one line each in the sorted list.
 
+mod configmap_missing;
 mod crash_loop;
+mod hook_budget_below_cold_start;
 mod hook_target_unreachable;
 mod hook_timeout_too_short;
 mod image_not_loaded;
 mod job_template_immutable;
+mod node_selector_unsatisfiable;
 mod rollout_timeout_too_short;
 mod secret_missing;
 mod ttl_deleted_job;
@@ -13,11 +16,14 @@ use super::Detector;
 
 /// Every detector, sorted by slug.
 pub const DETECTORS: &[&Detector] = &[
+    &configmap_missing::DETECTOR,
     &crash_loop::DETECTOR,
+    &hook_budget_below_cold_start::DETECTOR,
     &hook_target_unreachable::DETECTOR,
     &hook_timeout_too_short::DETECTOR,
     &image_not_loaded::DETECTOR,
     &job_template_immutable::DETECTOR,
+    &node_selector_unsatisfiable::DETECTOR,
     &rollout_timeout_too_short::DETECTOR,
     &secret_missing::DETECTOR,
     &ttl_deleted_job::DETECTOR,

@@ -2,6 +2,7 @@
 
 mod pods;
 mod release;
+mod waiting;
 mod workloads;
 
 use jiff::Timestamp;
@@ -53,6 +54,7 @@ impl Symptoms {
     pub fn of(evidence: &Evidence) -> Self {
         let mut symptoms = Self::default();
         release::add(evidence, &mut symptoms);
+        waiting::add(evidence, &mut symptoms);
         workloads::add_unhealthy(evidence, &mut symptoms);
         symptoms
     }

@@ -103,23 +103,7 @@ pub fn add_unhealthy(evidence: &Evidence, symptoms: &mut Symptoms) {
         if symptoms.holds(&task.reference) || !(failed || last.is_some() || looping) {
             continue;
         }
-        let statement = match task.state() {
-            JobState::Failed { reason, .. } if !reason.is_empty() => format!("{} failed: {reason}", task.title()),
-            JobState::Failed { .. } => format!("{} failed", task.title()),
-            _ => format!("{} does not come to its end", task.title()),
-        };
-        let parent = symptoms.push(Symptom {
-            subject: task.reference.clone(),
-            about: Vec::new(),
-            statement,
-            since: task.created(),
-            by: evidence.now,
-            parent: None,
-            settled: failed || !patient,
-        });
-        if task.reference.kind != "Pod" {
-            add_pods_of_task(evidence, symptoms, parent, &task, failed || !patient);
-        }
+        add_task(evidence, symptoms, &task);
     }
     for pod in relevant(evidence, "Pod") {
         // Most pods are ready, and whose they are takes longer to find out.
@@ -138,6 +122,29 @@ pub fn add_unhealthy(evidence: &Evidence, symptoms: &mut Symptoms) {
                 settled: !patient,
             });
         }
+    }
+}
+
+/// Adds a Job or a hook pod that nobody is known to wait for, and below it what its pods do.
+pub fn add_task(evidence: &Evidence, symptoms: &mut Symptoms, task: &Task<'_>) {
+    let patient = attempt(evidence).is_some_and(|attempt| attempt.state == State::Running);
+    let settled = !patient || matches!(task.state(), JobState::Failed { .. });
+    let statement = match task.state() {
+        JobState::Failed { reason, .. } if !reason.is_empty() => format!("{} failed: {reason}", task.title()),
+        JobState::Failed { .. } => format!("{} failed", task.title()),
+        _ => format!("{} does not come to its end", task.title()),
+    };
+    let parent = symptoms.push(Symptom {
+        subject: task.reference.clone(),
+        about: Vec::new(),
+        statement,
+        since: task.created(),
+        by: evidence.now,
+        parent: None,
+        settled,
+    });
+    if task.reference.kind != "Pod" {
+        add_pods_of_task(evidence, symptoms, parent, task, settled);
     }
 }
 
