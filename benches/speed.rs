@@ -71,6 +71,7 @@ async fn measure() -> Result<bool, Error> {
         jobs: None,
         keep: false,
         cluster: None,
+        recordings: None,
         toolchain: toolchain::Options {
             node_image: None,
             cache: dirs.cache,

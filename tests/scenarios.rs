@@ -75,6 +75,7 @@ fn options(folder: &Path) -> Result<Options, String> {
         jobs: None,
         keep: false,
         cluster: None,
+        recordings: None,
         toolchain: rekindle::toolchain::Options {
             node_image: None,
             cache: dirs.cache,

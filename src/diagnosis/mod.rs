@@ -15,6 +15,7 @@ pub mod finding;
 pub(crate) mod fixture;
 pub mod hooks;
 pub mod logs;
+pub mod moments;
 pub mod place;
 pub mod progress;
 pub mod references;

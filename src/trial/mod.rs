@@ -3,6 +3,7 @@
 mod broken;
 mod namespace;
 mod outside;
+mod record;
 mod stage;
 mod twin;
 pub mod watch;
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
+pub use record::Recordings;
 pub use stage::TrialError;
 
 use crate::diagnosis::Detector;
@@ -35,6 +37,7 @@ pub struct Ground {
     pub tools_image: String,
     pub standin_image: String,
     pub events: Events,
+    pub recordings: Option<Recordings>,
     pub cleanup: Cleanup,
 }
 
@@ -119,6 +122,10 @@ impl Trial<'_> {
             Variant::Broken => broken::carry_out(&stage, outcome, cancel).await,
             Variant::Twin => twin::carry_out(&stage, outcome, cancel).await,
         };
+        if let Err(error) = &carried_out {
+            judge_error(outcome, error, cancel);
+        }
+        record::conclude(&stage, outcome).await;
         outcome.cleanup_failures.extend(stage.strike().await);
         carried_out
     }

@@ -113,8 +113,8 @@ pub fn pods_behind<'a>(evidence: &'a Evidence, workload: &'a Life) -> Vec<&'a Li
         return pods_of(evidence, workload);
     }
     let sets = evidence
-        .ever("ReplicaSet")
-        .filter(|set| set.owned_by(workload.uid()) && (set.exists() || !workload.exists()));
+        .ever_owned("ReplicaSet", workload.uid())
+        .filter(|set| set.exists() || !workload.exists());
     sets.flat_map(|set| pods_of(evidence, set)).collect()
 }
 
@@ -165,7 +165,7 @@ fn not_ready(workload: &Life) -> String {
 fn add_without_pods(evidence: &Evidence, symptoms: &mut Symptoms, parent: Option<usize>, workload: &Life, settled: bool) {
     let refusal = event(evidence, workload, &["FailedCreate", "ProvisioningFailed", "FailedBinding"]);
     let set_refusal = || {
-        let sets = evidence.all("ReplicaSet").filter(|set| set.owned_by(workload.uid()));
+        let sets = evidence.owned("ReplicaSet", workload.uid());
         sets.filter_map(|set| event(evidence, set, &["FailedCreate"])).next()
     };
     let reason = refusal.or_else(set_refusal).map(event_text);
