@@ -291,6 +291,7 @@ fn remarks(report: &Report, columns: usize, paint: Paint) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::outcome::RecordingReport;
     use crate::report::samples;
 
     fn summary(columns: usize) -> String {
@@ -336,6 +337,24 @@ mod tests {
             .cleanup_failures
             .push("the network rekindle could not be removed: it is in use".to_owned());
         insta::assert_snapshot!(render(&report, &[], 80, true, Paint::PLAIN));
+    }
+
+    #[test]
+    fn recordings_are_counted_and_one_that_failed_is_told() {
+        let mut report = samples::report(samples::passing());
+        for (outcome, name) in report.outcomes.iter_mut().zip(["a", "b"]) {
+            outcome.recording = Some(RecordingReport {
+                file: format!("kept/{name}.rekindle").into(),
+                failure: None,
+            });
+        }
+        let text = |report: &Report| render(report, &[], 80, true, Paint::PLAIN);
+        assert_eq!(text(&report), "recordings: 2 in kept\n2 passed, 0 failed\n");
+        let failure = "kept/b.rekindle could not be written: no space left on device";
+        report.outcomes[1].recording.as_mut().unwrap().failure = Some(failure.to_owned());
+        let text = text(&report);
+        assert!(text.contains("recording") && text.contains(failure), "{text}");
+        assert!(text.ends_with("recordings: 1 in kept\n2 passed, 0 failed\n"), "{text}");
     }
 
     #[test]

@@ -45,7 +45,7 @@ fn every_fact() -> Vec<Fact> {
         started_at: Some(time),
         completed_at: None,
         phase: "Running".into(),
-        manifest: json!({"z": 1, "a": [null, 1.5, -3, 18_446_744_073_709_551_615_u64, "\u{e9}\n\"\u{0}"]}),
+        manifest: json!({"z": 1, "a": [null, 1.5, 0.300_000_000_000_000_04, 122.416_294_033_786_585, -3, 18_446_744_073_709_551_615_u64, "\u{e9}\n\"\u{0}"]}),
     };
     let vantage = Vantage::Inside;
     vec![
