@@ -48,7 +48,7 @@ lint: needs
 
 .PHONY: check
 check: lint ## Format, clippy, and the tests that need no cluster
-	cargo test --locked --lib --test cli
+	cargo test --locked --lib --test cli --test replay
 
 .PHONY: deny
 deny: needs ## Licences, bans and sources of all dependencies
@@ -65,6 +65,7 @@ deny: needs ## Licences, bans and sources of all dependencies
 
 .PHONY: bench
 bench: standin ## How fast the harness is, against plain kind; takes a quarter of an hour
+	cargo bench --locked --bench replay
 	cargo bench --locked --bench speed
 
 .PHONY: nightly
@@ -72,9 +73,11 @@ nightly: standin build ## Every scenario with the durations as documented; takes
 	target/release/rekindle run --profile faithful $(ARGS)
 
 .PHONY: schema
-schema: ## Write docs/report.schema.json anew
-	cargo run --quiet --locked -- schema report > target/report.schema.json
-	mv target/report.schema.json docs/report.schema.json
+schema: ## Write the schemas in docs anew
+	@for file in report recording; do \
+	  cargo run --quiet --locked -- schema $$file > target/$$file.schema.json; \
+	  mv target/$$file.schema.json docs/$$file.schema.json; \
+	done
 
 .PHONY: down
 down: build ## Remove the cluster that stays

@@ -70,6 +70,7 @@ async fn measure() -> Result<bool, Error> {
         keep: false,
         park: false,
         cluster: None,
+        recordings: None,
         toolchain: toolchain::Options {
             node_image: None,
             engines: Vec::new(),

@@ -31,6 +31,11 @@ pub const FOREIGN: ExitCode = exit(
 pub const TOOLCHAIN: ExitCode = exit(7, "toolchain", "a tool or an image could not be built");
 pub const CLUSTER: ExitCode = exit(8, "cluster", "a cluster could not be made, reached or removed");
 pub const OUTPUT: ExitCode = exit(9, "output", "a report or another file could not be written or read");
+pub const RECORDING: ExitCode = exit(
+    10,
+    "bad-recording",
+    "a recording is cut off, damaged, of a newer rekindle, or none at all",
+);
 pub const NOT_RUN: ExitCode = exit(20, "not-run", "something was not tried; that never counts as passed");
 pub const NOT_REPRODUCED: ExitCode = exit(21, "not-reproduced", "a scenario no longer breaks");
 pub const WRONG_FAILURE: ExitCode = exit(22, "wrong-failure", "a scenario broke otherwise than documented");
@@ -55,6 +60,7 @@ pub const ALL: &[ExitCode] = &[
     TOOLCHAIN,
     CLUSTER,
     OUTPUT,
+    RECORDING,
     NOT_RUN,
     NOT_REPRODUCED,
     WRONG_FAILURE,

@@ -5,6 +5,8 @@
 //!
 //! ```text
 //! scenario ─► cluster ─► engine ─► evidence ─► diagnosis ─► remedy ─► evidence ─► outcome ─► report
+//!                                     │                                   (again)
+//!                                     └─► recording ─► replay
 //! ```
 #![cfg(feature = "harness")]
 
@@ -18,9 +20,11 @@ pub mod evidence;
 pub mod exit_code;
 pub mod outcome;
 pub mod remedy;
+pub mod replay;
 pub mod report;
 pub mod run;
 pub mod scenario;
 pub mod toolchain;
 pub mod trial;
 pub mod wait;
+mod whole;

@@ -19,7 +19,7 @@ use crate::outcome::{Outcome, Profile, TrialId, Variant};
 use crate::report::{Report, Run, Versions};
 use crate::scenario::Scenario;
 use crate::toolchain::{self, Toolchain};
-use crate::trial::{Cleanup, Ground, Sweeper, Trial};
+use crate::trial::{Cleanup, Ground, Recordings, Sweeper, Trial};
 
 /// What a trial takes of the machine's memory at the most, in bytes; half a dozen small pods and their processes.
 const MEMORY_PER_TRIAL: u64 = 400 << 20;
@@ -43,6 +43,8 @@ pub struct Options {
     pub park: bool,
     /// The name of the cluster; the usual one unless it is set.
     pub cluster: Option<String>,
+    /// Where trials are recorded to, if they are.
+    pub recordings: Option<Recordings>,
     pub toolchain: toolchain::Options,
     pub detectors: &'static [&'static Detector],
 }
@@ -120,6 +122,7 @@ pub async fn stand(options: &Options, events: &Events, cancel: &CancellationToke
         tools_image: tools.images.tools.reference.clone(),
         standin_image: tools.images.standin.reference.clone(),
         events: events.clone(),
+        recordings: options.recordings.clone(),
         cleanup: match (options.keep, cluster.fresh() && !options.park) {
             (true, _) => Cleanup::Keep,
             (false, true) => Cleanup::WithCluster,

@@ -76,6 +76,7 @@ fn options(folder: &Path) -> Result<Options, String> {
         keep: false,
         park: !dirs.ci,
         cluster: None,
+        recordings: None,
         toolchain: rekindle::toolchain::Options {
             node_image: None,
             engines: Vec::new(),

@@ -8,6 +8,8 @@ mod explain;
 pub mod failure;
 pub mod interrupt;
 mod list;
+mod record;
+mod replay;
 mod run;
 pub mod scenarios;
 mod schema;
@@ -36,6 +38,7 @@ Examples:
   rekindle explain hook-target-unreachable            one failure: symptom, cause, remedy
   rekindle run hook-target-unreachable                break it, diagnose it, mend it
   rekindle run --engine helm-4                        every scenario, one engine
+  rekindle replay FILE --at 8s                        what was known 8 s after the engine began
   rekindle clean                                      remove all that rekindle left behind
 
 Each verdict and each class of error has an exit code of its own: see README.md.";
@@ -68,6 +71,10 @@ struct Global {
 enum Command {
     /// Run scenarios: break, diagnose, remedy, and watch that it lasts
     Run(run::RunArgs),
+    /// Run scenarios, and keep what was seen beside them, for `replay` and for the tests
+    Record(record::RecordArgs),
+    /// Diagnose a recording, at any of its moments, without a cluster
+    Replay(replay::ReplayArgs),
     /// List the scenarios
     List(list::ListArgs),
     /// Explain one failure: symptom, cause, detection, remedy
@@ -190,6 +197,7 @@ fn start(cli: Cli, terminal: Terminal) -> Result<ExitCode, Failure> {
     match &cli.command {
         Command::List(args) => return list::run(args, terminal),
         Command::Explain(args) => return explain::run(args, terminal),
+        Command::Replay(args) => return replay::run(args, terminal),
         Command::Schema(args) => return schema::run(args),
         _ => {}
     }
@@ -207,11 +215,12 @@ fn start(cli: Cli, terminal: Terminal) -> Result<ExitCode, Failure> {
         };
         let ended = match cli.command {
             Command::Run(args) => run::run(args, &context).await,
+            Command::Record(args) => record::run(args, &context).await,
             Command::Up(args) => answer::up(&args, &context).await,
             Command::Down(args) => answer::down(&args, &context).await,
             Command::Clean(args) => answer::clean(&args, &context).await,
             Command::Doctor(args) => answer::doctor(&args, &context).await,
-            Command::List(_) | Command::Explain(_) | Command::Schema(_) => Ok(exit_code::PASS),
+            Command::List(_) | Command::Explain(_) | Command::Replay(_) | Command::Schema(_) => Ok(exit_code::PASS),
         };
         // An interrupted command fails in many ways; what ended it is the signal.
         match (context.interrupt.exit(), ended) {

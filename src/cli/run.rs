@@ -12,10 +12,11 @@ use super::terminal::{complain, put};
 use crate::diagnosis::detectors::DETECTORS;
 use crate::events::Events;
 use crate::exit_code::{self, ExitCode};
-use crate::outcome::Profile;
+use crate::outcome::{Outcome, Profile};
 use crate::report::human::{Mode, Reporter};
 use crate::report::{Report, json, summary};
 use crate::run::{self, NoGround, Options};
+use crate::trial::Recordings;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -24,6 +25,7 @@ Examples:
   rekindle run --engine helm-4 --profile faithful     durations as documented
   rekindle run secret-missing --keep                  and look at the cluster afterwards
   rekindle run --format json | jq .verdict            nothing but the report on standard output
+  rekindle run --record recordings                    and diagnose again later, with `rekindle replay`
 
 The first run sets up Docker where that is possible, and builds Kubernetes and the engines from source. That takes minutes; \
 what was built is kept for the next run.";
@@ -31,6 +33,16 @@ what was built is kept for the next run.";
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct RunArgs {
+    #[command(flatten)]
+    common: Common,
+    /// Record each trial into a file of this folder, for `rekindle replay`
+    #[arg(long, value_name = "DIR", help_heading = "What to print")]
+    record: Option<PathBuf>,
+}
+
+/// What `run` and `record` are told.
+#[derive(Debug, Args)]
+pub struct Common {
     /// Scenarios to run: `<slug>` for all of its forms, or `<slug>--<form>` [default: all]
     #[arg(value_name = "SCENARIO")]
     names: Vec<String>,
@@ -96,6 +108,11 @@ fn profile(name: &str) -> Result<Profile, String> {
 
 /// Runs scenarios, writes the reports, prints the summary.
 pub async fn run(args: RunArgs, context: &Context) -> Result<ExitCode, Failure> {
+    run_and_record(args.common, args.record.map(Recordings::Folder), context).await
+}
+
+/// The same, and records where that is wanted.
+pub async fn run_and_record(args: Common, recordings: Option<Recordings>, context: &Context) -> Result<ExitCode, Failure> {
     let mut all = scenarios::load(&args.scenarios)?;
     let entries: Vec<Entry> = all.iter().map(Entry::from).collect();
     let engines = scenarios::engines(&entries, &args.engine)?;
@@ -109,6 +126,7 @@ pub async fn run(args: RunArgs, context: &Context) -> Result<ExitCode, Failure> 
         keep: args.keep,
         park: !args.no_park && !context.dirs.ci,
         cluster: args.name,
+        recordings,
         toolchain: context.toolchain(args.node_image),
         detectors: DETECTORS,
     };
@@ -151,6 +169,10 @@ pub async fn run(args: RunArgs, context: &Context) -> Result<ExitCode, Failure> 
 fn exit(report: &Report) -> ExitCode {
     if report.verdict.passed() && report.clusters_left > 0 {
         return exit_code::CLUSTER;
+    }
+    let unrecorded = |outcome: &Outcome| outcome.recording.as_ref().is_some_and(|recording| recording.failure.is_some());
+    if report.verdict.passed() && report.outcomes.iter().any(unrecorded) {
+        return exit_code::OUTPUT;
     }
     ExitCode::of(report.verdict)
 }

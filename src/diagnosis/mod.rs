@@ -21,6 +21,7 @@ pub mod limit;
 pub mod logs;
 pub mod missing;
 pub mod nodes;
+pub mod moments;
 pub mod place;
 #[cfg(test)]
 pub(crate) mod pool_fixture;

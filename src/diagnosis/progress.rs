@@ -92,8 +92,7 @@ pub fn over_before_remedy(evidence: &Evidence, life: &Life) -> bool {
 pub fn pods_of<'a>(evidence: &'a Evidence, owner: &Life) -> Vec<&'a Life> {
     let keep_gone = owner.text("/kind") == "Job" || !owner.exists();
     let mut pods: Vec<&Life> = evidence
-        .ever("Pod")
-        .filter(|pod| pod.owned_by(owner.uid()))
+        .ever_owned("Pod", owner.uid())
         .filter(|pod| keep_gone || pod.exists() && pod.text("/metadata/deletionTimestamp").is_empty())
         .filter(|pod| !over_before_remedy(evidence, pod))
         .collect();
@@ -107,8 +106,8 @@ pub fn pods_behind<'a>(evidence: &'a Evidence, workload: &'a Life) -> Vec<&'a Li
         return pods_of(evidence, workload);
     }
     let sets = evidence
-        .ever("ReplicaSet")
-        .filter(|set| set.owned_by(workload.uid()) && (set.exists() || !workload.exists()));
+        .ever_owned("ReplicaSet", workload.uid())
+        .filter(|set| set.exists() || !workload.exists());
     sets.flat_map(|set| pods_of(evidence, set)).collect()
 }
 
@@ -125,9 +124,10 @@ pub fn controller(evidence: &Evidence, object: &Life) -> ObjectRef {
     }
     let namespace = object.text("/metadata/namespace");
     let owner = evidence
-        .ever("ReplicaSet")
-        .find(|life| kind == "ReplicaSet" && life.name() == name && life.uid() == text("uid"));
-    match owner {
+        .ever_named("ReplicaSet", namespace, name)
+        .iter()
+        .find(|life| life.uid() == text("uid"));
+    match owner.filter(|_| kind == "ReplicaSet") {
         Some(replica_set) => controller(evidence, replica_set),
         None => ObjectRef::new(kind, Some(namespace), name),
     }
@@ -239,7 +239,7 @@ pub fn stuck(pod: &Life) -> bool {
 /// The newest event about an object, of one of these reasons.
 pub fn event<'a>(evidence: &'a Evidence, about: &Life, reasons: &[&str]) -> Option<&'a Life> {
     evidence
-        .all("Event")
+        .events_about(about)
         .filter(|event| reasons.contains(&event.text("/reason")))
         .filter(|event| concerns(event, about))
         .max_by_key(|event| event.versions.last().map(|version| version.at))

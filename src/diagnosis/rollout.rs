@@ -78,7 +78,7 @@ pub fn waited_for<'a>(evidence: &'a Evidence, attempt: &Attempt<'_>) -> Vec<(Obj
                 "" => attempt.namespace.as_str(),
                 namespace => namespace,
             };
-            let newest = evidence.lives_of(kind, namespace, name).last()?;
+            let newest = evidence.ever_named(kind, namespace, name).last()?;
             Some((ObjectRef::new(*kind, Some(namespace), name), newest))
         })
         .collect();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
+use super::index::Index;
 use super::model::{Answer, Change, EngineStart, Entry, Fact, Header, LogLine, ObjectRef, ReleaseRecord, Timeline, Vantage};
 use super::wording::{Complaint, complaint, shape};
 use crate::command::Stream;
@@ -204,6 +205,7 @@ pub struct Evidence {
     pub not_readable: Vec<(String, String)>,
     pub remedy_started: Option<Timestamp>,
     lives: BTreeMap<Key, Vec<Life>>,
+    index: Index,
     logs: BTreeMap<(String, String), Log>,
 }
 
@@ -220,6 +222,7 @@ impl Evidence {
             not_readable: Vec::new(),
             remedy_started: None,
             lives: BTreeMap::new(),
+            index: Index::default(),
             logs: BTreeMap::new(),
         }
     }
@@ -258,6 +261,10 @@ impl Evidence {
                     });
                 }
             }
+            Fact::Listed { kinds } => {
+                let new: Vec<_> = kinds.iter().filter(|kind| !self.watched(kind)).cloned().collect();
+                self.header.watched.extend(new);
+            }
             Fact::Object { change, object } => self.apply_object(entry.at, *change, object),
             Fact::Log(line) => {
                 let log = self.logs.entry((line.pod_uid.clone(), line.container.clone())).or_default();
@@ -289,10 +296,9 @@ impl Evidence {
 
     fn apply_object(&mut self, at: Timestamp, change: Change, object: &Arc<Value>) {
         let reference = ObjectRef::of(object);
-        let lives = self
-            .lives
-            .entry((reference.kind, reference.namespace.unwrap_or_default(), reference.name))
-            .or_default();
+        let namespace = reference.namespace.unwrap_or_default();
+        self.index.add(object, &reference.kind, &namespace, &reference.name);
+        let lives = self.lives.entry((reference.kind, namespace, reference.name)).or_default();
         let uid = reference.uid.unwrap_or_default();
         let index = lives.iter().position(|life| life.uid() == uid).unwrap_or_else(|| {
             lives.push(Life {
@@ -323,20 +329,36 @@ impl Evidence {
             .flat_map(|(_, lives)| lives)
     }
 
-    /// The object of this name that exists now. The namespace is empty for cluster-wide kinds.
-    pub fn get(&self, kind: &str, namespace: &str, name: &str) -> Option<&Life> {
-        self.lives_of(kind, namespace, name).iter().rev().find(|life| life.exists())
-    }
-
-    /// Every object that ever had this name, in the order of their first sight.
-    pub fn lives_of(&self, kind: &str, namespace: &str, name: &str) -> &[Life] {
+    /// Every object of this name that was ever seen, in the order of their first sight. The namespace is empty for cluster-wide kinds.
+    pub fn ever_named(&self, kind: &str, namespace: &str, name: &str) -> &[Life] {
         let key = (kind.to_owned(), namespace.to_owned(), name.to_owned());
         self.lives.get(&key).map_or(&[], Vec::as_slice)
     }
 
+    /// The object of this name that exists now. The namespace is empty for cluster-wide kinds.
+    pub fn get(&self, kind: &str, namespace: &str, name: &str) -> Option<&Life> {
+        self.ever_named(kind, namespace, name).iter().rev().find(|life| life.exists())
+    }
+
+    /// Every object of a kind that was ever seen and is, or was last, owned by the object with this UID; in the order of [`Evidence::ever`].
+    pub fn ever_owned<'a>(&'a self, kind: &str, uid: &str) -> impl Iterator<Item = &'a Life> + use<'a> {
+        let (kind, uid) = (kind.to_owned(), uid.to_owned());
+        let places = self.index.owned(&kind, &uid);
+        let lives = places.flat_map(move |(namespace, name)| self.ever_named(&kind, namespace, name));
+        lives.filter(move |life| life.owned_by(&uid))
+    }
+
     /// The objects of a kind that exist now and are owned by the object with this UID.
-    pub fn owned<'a>(&'a self, kind: &'a str, uid: &'a str) -> impl Iterator<Item = &'a Life> {
-        self.all(kind).filter(move |life| life.owned_by(uid))
+    pub fn owned<'a>(&'a self, kind: &str, uid: &str) -> impl Iterator<Item = &'a Life> + use<'a> {
+        self.ever_owned(kind, uid).filter(|life| life.exists())
+    }
+
+    /// The events that exist now and may be about this object: kind and name agree.
+    pub fn events_about<'a>(&'a self, about: &Life) -> impl Iterator<Item = &'a Life> + use<'a> {
+        let places = self.index.about(about.text("/kind"), about.name());
+        places
+            .flat_map(|(namespace, name)| self.ever_named("Event", namespace, name))
+            .filter(|event| event.exists())
     }
 
     /// What a container printed.

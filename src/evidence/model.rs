@@ -197,6 +197,8 @@ pub enum Fact {
     EngineLine { stream: Stream, text: String },
     /// The engine ended; no exit code where a signal ended it.
     EngineEnded { exit_code: Option<i32> },
+    /// All objects of these kinds that were there have been noted: from here on, one that is not in the evidence does not exist.
+    Listed { kinds: Vec<String> },
     /// An object is there, changed, or went.
     Object { change: Change, object: Arc<Value> },
     /// A container printed a line.
@@ -245,7 +247,7 @@ pub struct Header {
     pub observed_at: Timestamp,
     pub namespace: String,
     pub kubernetes_version: String,
-    /// The kinds that were watched completely. An object of such a kind that is not in the evidence does not exist.
+    /// The kinds of which everything was known from the beginning; see [`Fact::Listed`] for those that were listed later.
     pub watched: Vec<String>,
     /// What else is known about the surroundings; free text for people.
     #[serde(default)]

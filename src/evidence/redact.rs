@@ -1,18 +1,25 @@
 //! Takes the values of Secrets out of everything before it becomes evidence.
 //!
 //! A value that stands in a Secret is learnt when the Secret is read, and is then replaced wherever it turns up: in logs, arguments,
-//! manifests, in what an engine prints. What remains is its length and a hash whose key lives as long as the collection, so that two
-//! values can be compared and none can be guessed from a recording.
+//! manifests, in what an engine prints, in base64 too. What remains is its length and a hash whose key lives as long as the collection, so
+//! that two values can be compared and none can be guessed from a recording. What was noted before a value was learnt is searched again.
+
+use std::collections::HashSet;
+use std::sync::Arc;
 
 use aho_corasick::{AhoCorasick, MatchKind};
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Map, Value, json};
 use sha2::Sha256;
 
+use super::model::{Answer, Fact, ReleaseRecord};
+
 /// Shorter values are not searched for in other texts: `true` or `8080` stand everywhere. In the Secret itself they are replaced too.
 const SHORTEST: usize = 6;
+/// The same for one line of a value of several.
+const SHORTEST_LINE: usize = 16;
 
 /// Fields that name objects and tie them together. They stay as they are: a user name in a Secret is often the name of the release as
 /// well, and an object whose name changes when the Secret is read would be two.
@@ -34,11 +41,17 @@ const IDENTITY: &[&str] = &[
     "uid",
 ];
 
-/// Replaces the values of Secrets.
+/// A form of a value with what stands in its place.
+type Form = (String, String);
+
+/// Learns the values of Secrets and takes them out.
 pub struct Redactor {
     key: [u8; 32],
-    known: Vec<(String, String)>,
-    search: Option<AhoCorasick>,
+    known: Vec<Form>,
+    forms: HashSet<String>,
+    /// How many of the known forms [`Redactor::fresh`] has given out.
+    told: usize,
+    search: Option<Search>,
 }
 
 impl Redactor {
@@ -47,6 +60,8 @@ impl Redactor {
         Self {
             key,
             known: Vec::new(),
+            forms: HashSet::new(),
+            told: 0,
             search: None,
         }
     }
@@ -67,38 +82,45 @@ impl Redactor {
     fn learn(&mut self, value: &[u8], encoded: Option<&str>) {
         let (length, hash) = self.stands_for(value);
         let replacement = format!("[redacted: {length} bytes, {hash}]");
-        let plain = std::str::from_utf8(value).ok().map(str::trim);
-        for form in [plain, encoded].into_iter().flatten() {
-            if form.len() >= SHORTEST && !self.known.iter().any(|(known, _)| known == form) {
-                self.known.push((form.to_owned(), replacement.clone()));
+        let mut forms = Vec::from_iter(encoded.map(str::to_owned));
+        if let Ok(text) = std::str::from_utf8(value) {
+            forms.push(text.trim().to_owned());
+            // Keys and certificates are printed line by line. A line with blanks in it is more often a setting that stands elsewhere too.
+            let key = |line: &&str| line.len() >= SHORTEST_LINE && !line.contains(char::is_whitespace);
+            forms.extend(text.lines().map(str::trim).filter(key).map(str::to_owned));
+        }
+        // Whoever prints a value leaves out the line break at its end, or not.
+        let value = value.trim_ascii();
+        if value.len() >= SHORTEST {
+            forms.extend(within_base64(value));
+        }
+        for form in forms {
+            if form.len() >= SHORTEST && self.forms.insert(form.clone()) {
+                self.known.push((form, replacement.clone()));
                 self.search = None;
             }
         }
     }
 
+    /// A search for what was learnt since this was called last; nothing where nothing was.
+    pub fn fresh(&mut self) -> Option<Search> {
+        let fresh = self.known.get(self.told..).filter(|fresh| !fresh.is_empty()).map(Search::of);
+        self.told = self.known.len();
+        fresh
+    }
+
+    fn search(&mut self) -> &Search {
+        self.search.get_or_insert_with(|| Search::of(&self.known))
+    }
+
     /// Replaces every known value in a text.
     pub fn text(&mut self, text: &str) -> String {
-        if self.known.is_empty() {
-            return text.to_owned();
-        }
-        let known = &self.known;
-        let search = self.search.get_or_insert_with(|| {
-            AhoCorasick::builder()
-                .match_kind(MatchKind::LeftmostLongest)
-                .build(known.iter().map(|(value, _)| value))
-                .unwrap_or_else(|_| {
-                    AhoCorasick::new([""; 0]).unwrap_or_else(|_| unreachable!("an automaton without patterns can be built"))
-                })
-        });
-        if !search.is_match(text) {
-            return text.to_owned();
-        }
-        let mut out = String::new();
-        search.replace_all_with(text, &mut out, |found, _, out| {
-            out.push_str(&known[found.pattern().as_usize()].1);
-            true
-        });
-        out
+        self.search().text(text).unwrap_or_else(|| text.to_owned())
+    }
+
+    /// Replaces every known value in the texts of a fact that was seen or printed. Objects go through [`Redactor::object`].
+    pub fn fact(&mut self, fact: &mut Fact) {
+        self.search().fact(fact);
     }
 
     /// Takes out of an object what may not be kept, and what nobody needs.
@@ -112,7 +134,9 @@ impl Redactor {
         if object.get("kind").and_then(Value::as_str) == Some("Secret") {
             self.secret(object);
         }
-        self.value(object);
+        // First all that is to be learnt: a credential may stand in an object before the variable that names it as one.
+        self.environments(object);
+        self.search().value(object);
     }
 
     fn secret(&mut self, secret: &mut Value) {
@@ -122,7 +146,12 @@ impl Redactor {
                 continue;
             };
             for (_, entry) in entries.iter_mut() {
-                let text = entry.as_str().unwrap_or_default().to_owned();
+                let text = match entry {
+                    Value::String(text) => text.clone(),
+                    Value::Null => String::new(),
+                    // It has been taken out before.
+                    _ => continue,
+                };
                 let value = if encoded {
                     STANDARD.decode(&text).unwrap_or_else(|_| text.clone().into_bytes())
                 } else {
@@ -138,21 +167,12 @@ impl Redactor {
         }
     }
 
-    fn value(&mut self, value: &mut Value) {
+    fn environments(&mut self, value: &mut Value) {
         match value {
-            Value::String(text) => {
-                let clean = self.text(text);
-                if clean != *text {
-                    *text = clean;
-                }
-            }
-            Value::Array(items) => items.iter_mut().for_each(|item| self.value(item)),
+            Value::Array(items) => items.iter_mut().for_each(|item| self.environments(item)),
             Value::Object(fields) => {
                 self.environment(fields);
-                fields
-                    .iter_mut()
-                    .filter(|(key, _)| !IDENTITY.contains(&key.as_str()))
-                    .for_each(|(_, field)| self.value(field));
+                fields.values_mut().for_each(|field| self.environments(field));
             }
             _ => {}
         }
@@ -184,6 +204,128 @@ impl Redactor {
             self.learn(text.as_bytes(), None);
             let (length, hash) = self.stands_for(text.as_bytes());
             fields.insert("value".to_owned(), Value::String(format!("[redacted: {length} bytes, {hash}]")));
+        }
+    }
+}
+
+/// What the base64 of any text holds that has the value in it: one form for each place at which the value can begin in a group of three
+/// bytes, without the digits that its neighbours have a part in.
+fn within_base64(value: &[u8]) -> Vec<String> {
+    let mut forms = Vec::new();
+    for before in 0..3 {
+        let padded = [&[0; 2][..before], value].concat();
+        let (from, to) = ((before * 8).div_ceil(6), padded.len() * 8 / 6);
+        for alphabet in [STANDARD_NO_PAD, URL_SAFE_NO_PAD] {
+            forms.push(alphabet.encode(&padded)[from..to].to_owned());
+        }
+    }
+    forms
+}
+
+/// Finds values and replaces them, and learns nothing.
+pub struct Search {
+    find: Option<AhoCorasick>,
+    replacements: Vec<String>,
+}
+
+impl Search {
+    fn of(forms: &[Form]) -> Self {
+        let build = || {
+            AhoCorasick::builder()
+                .match_kind(MatchKind::LeftmostLongest)
+                .build(forms.iter().map(|(form, _)| form))
+                .unwrap_or_else(|_| unreachable!("the forms of a megabyte of values fit into an automaton"))
+        };
+        Self {
+            find: (!forms.is_empty()).then(build),
+            replacements: forms.iter().map(|(_, replacement)| replacement.clone()).collect(),
+        }
+    }
+
+    /// The text without the values; nothing where it holds none.
+    pub fn text(&self, text: &str) -> Option<String> {
+        let find = self.find.as_ref().filter(|find| find.is_match(text))?;
+        let mut out = String::new();
+        find.replace_all_with(text, &mut out, |found, _, out| {
+            out.push_str(&self.replacements[found.pattern().as_usize()]);
+            true
+        });
+        Some(out)
+    }
+
+    fn string(&self, text: &mut String) -> bool {
+        let clean = self.text(text);
+        let found = clean.is_some();
+        if let Some(clean) = clean {
+            *text = clean;
+        }
+        found
+    }
+
+    /// Takes the values out of everything but the fields that name objects; whether there were any.
+    pub fn value(&self, value: &mut Value) -> bool {
+        match value {
+            Value::String(text) => self.string(text),
+            Value::Array(items) => items.iter_mut().fold(false, |found, item| self.value(item) || found),
+            Value::Object(fields) => fields
+                .iter_mut()
+                .filter(|(key, _)| !IDENTITY.contains(&key.as_str()))
+                .fold(false, |found, (_, field)| self.value(field) || found),
+            _ => false,
+        }
+    }
+
+    /// Whether [`Search::value`] would change anything.
+    fn finds(&self, value: &Value) -> bool {
+        match value {
+            Value::String(text) => self.find.as_ref().is_some_and(|find| find.is_match(text)),
+            Value::Array(items) => items.iter().any(|item| self.finds(item)),
+            Value::Object(fields) => fields
+                .iter()
+                .any(|(key, field)| !IDENTITY.contains(&key.as_str()) && self.finds(field)),
+            _ => false,
+        }
+    }
+
+    fn shared(&self, shared: &mut Arc<Value>) -> bool {
+        self.finds(shared) && self.value(Arc::make_mut(shared))
+    }
+
+    fn record(&self, shared: &mut Arc<ReleaseRecord>) -> bool {
+        let hooks = shared.hooks.iter().map(|hook| &hook.manifest);
+        let found = self.text(&shared.description).is_some() || shared.manifest.iter().chain(hooks).any(|manifest| self.finds(manifest));
+        if found {
+            let record = Arc::make_mut(shared);
+            self.string(&mut record.description);
+            let hooks = record.hooks.iter_mut().map(|hook| &mut hook.manifest);
+            for manifest in record.manifest.iter_mut().chain(hooks) {
+                self.value(manifest);
+            }
+        }
+        found
+    }
+
+    fn answer(&self, answer: &mut Answer) -> bool {
+        match answer {
+            Answer::Nothing { reason } => self.string(reason),
+            Answer::Addresses { .. } | Answer::NoSuchName | Answer::Http { .. } => false,
+        }
+    }
+
+    /// Takes the values out of a fact; whether there were any. Names of objects and hosts stay.
+    pub fn fact(&self, fact: &mut Fact) -> bool {
+        match fact {
+            Fact::EngineLine { text, .. } => self.string(text),
+            Fact::Object { object, .. } => self.shared(object),
+            Fact::Log(line) => self.string(&mut line.text),
+            Fact::Release(record) => self.record(record),
+            Fact::Lookup { answer, .. } => self.answer(answer),
+            Fact::Request { url, answer, .. } => {
+                let found = self.string(url);
+                self.answer(answer) || found
+            }
+            Fact::Gap { reason, .. } | Fact::NotReadable { reason, .. } => self.string(reason),
+            Fact::EngineStarted(_) | Fact::EngineEnded { .. } | Fact::Listed { .. } | Fact::RemedyStarted { .. } => false,
         }
     }
 }

@@ -185,7 +185,7 @@ fn documents(manifest: &str, redactor: &mut Redactor) -> Vec<Value> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::io::Write;
 
     use flate2::Compression;
@@ -194,7 +194,7 @@ mod tests {
 
     use super::*;
 
-    fn storage(record: &Value) -> Value {
+    pub fn storage(record: &Value) -> Value {
         let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
         gzip.write_all(record.to_string().as_bytes()).unwrap();
         let inner = STANDARD.encode(gzip.finish().unwrap());
@@ -218,6 +218,7 @@ mod tests {
         );
         assert_eq!((record.hooks[0].started_at.is_some(), record.hooks[0].completed_at), (true, None));
         assert_eq!(record.manifest.len(), 2);
+        assert_eq!(record.manifest[1]["stringData"]["p"]["length"], 11);
         let all = serde_json::to_string(&record).unwrap();
         assert!(!all.contains("canary"), "{all}");
     }

@@ -3,6 +3,7 @@
 pub mod judge;
 
 use std::fmt;
+use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -155,6 +156,15 @@ pub struct RemedyReport {
     pub healthy: bool,
 }
 
+/// Where a trial was recorded to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RecordingReport {
+    pub file: PathBuf,
+    /// Why it is not there, or not to be relied on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
+}
+
 /// How a trial ended. All durations are milliseconds; `break_ms` and `first_correct_ms` count from the engine's start.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Outcome {
@@ -201,6 +211,9 @@ pub struct Outcome {
     /// What the harness itself added: total less engine, waits, window and remedy.
     pub overhead_ms: u64,
     pub total_ms: u64,
+    /// Absent where it was not recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recording: Option<RecordingReport>,
 }
 
 impl Outcome {
@@ -228,6 +241,7 @@ impl Outcome {
             window_ms: None,
             overhead_ms: 0,
             total_ms: 0,
+            recording: None,
         }
     }
 }

@@ -9,6 +9,7 @@ pub mod json;
 pub mod junit;
 pub mod markdown;
 mod progress;
+pub mod replay;
 #[cfg(test)]
 mod samples;
 mod shell;
@@ -24,6 +25,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::outcome::{Outcome, Profile, Verdict};
+use crate::whole::WholeFile;
 
 /// What was used, as each says of itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -175,19 +177,11 @@ pub struct WriteError {
     pub source: std::io::Error,
 }
 
-/// Writes beside the file and renames over it, so that nobody reads half a report, not even after a kill.
+/// Writes a report so that nobody reads half of it.
 fn write_whole(path: &Path, content: &str) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
-    let dir = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new()
-        .prefix(".rekindle-")
-        // A report is for everybody who may read the folder, such as the CI system that collects it.
-        .permissions(std::fs::Permissions::from_mode(0o644))
-        .tempfile_in(dir)?;
+    let mut file = WholeFile::create(path)?;
     file.write_all(content.as_bytes())?;
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|error| error.error)?;
-    Ok(())
+    file.keep()
 }
 
 /// The most memory that this process had resident; 0 where the system does not say.

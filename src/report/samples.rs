@@ -161,6 +161,7 @@ pub fn outcome(verdict: Verdict, variant: Variant) -> Outcome {
         window_ms: broken.then_some(10_000),
         overhead_ms: 420,
         total_ms: if broken { 35_020 } else { 14_300 },
+        recording: None,
     }
 }
 

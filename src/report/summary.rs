@@ -1,9 +1,10 @@
 //! What stands on the screen when a run has ended: what broke and why, what was expected, a table, and one line of numbers.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::chain::{self, Timing};
-use super::comparison::comparison;
+use super::comparison::{comparison, labelled};
 use super::shell::shell_wrap;
 use super::text::{Paint, count, cut_middle, excerpt, pad, pad_left, tame, took_ms, whole_ms, width, wrap};
 use super::{Report, Tally};
@@ -29,7 +30,8 @@ pub fn render(report: &Report, files: &[PathBuf], columns: usize, quiet: bool, p
     for outcome in &report.outcomes {
         let passed_twin = outcome.trial.variant == Variant::Twin && outcome.verdict.passed();
         let told_in_table = passed_twin || outcome.verdict == Verdict::NotRun || (only_failed && outcome.verdict.passed());
-        if told_in_table {
+        let unrecorded = outcome.recording.as_ref().is_some_and(|recording| recording.failure.is_some());
+        if told_in_table && !unrecorded {
             continue;
         }
         text.push_str(&heading(outcome, columns, paint));
@@ -45,10 +47,23 @@ pub fn render(report: &Report, files: &[PathBuf], columns: usize, quiet: bool, p
         let names: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
         text.push_str(&format!("reports: {}\n", names.join(", ")));
     }
+    text.push_str(&recordings(report));
     let tally = report.tally();
     text.push_str(&tally_line(tally, paint));
     text.push('\n');
     text
+}
+
+/// How many trials were recorded, and into which folders.
+fn recordings(report: &Report) -> String {
+    let written = report.outcomes.iter().filter_map(|outcome| outcome.recording.as_ref());
+    let written: Vec<_> = written.filter(|recording| recording.failure.is_none()).collect();
+    if written.is_empty() {
+        return String::new();
+    }
+    let folders: BTreeSet<_> = written.iter().filter_map(|recording| recording.file.parent()).collect();
+    let folders: Vec<_> = folders.iter().map(|folder| folder.display().to_string()).collect();
+    format!("recordings: {} in {}\n", written.len(), folders.join(", "))
 }
 
 fn tally_line(tally: Tally, paint: Paint) -> String {
@@ -100,6 +115,9 @@ pub fn details(outcome: &Outcome, columns: usize, paint: Paint) -> String {
     text.push_str(&engine_words(outcome, columns, paint));
     text.push_str(&causes(outcome, columns, paint));
     text.push_str(&remedy(outcome, columns, paint));
+    if let Some(failure) = outcome.recording.as_ref().and_then(|recording| recording.failure.as_ref()) {
+        text.push_str(&labelled("recording", &tame(failure), columns, paint));
+    }
     text
 }
 
@@ -270,6 +288,7 @@ fn remarks(report: &Report, columns: usize, paint: Paint) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::outcome::RecordingReport;
     use crate::report::samples;
 
     fn summary(columns: usize) -> String {
@@ -315,6 +334,24 @@ mod tests {
             .cleanup_failures
             .push("the network rekindle could not be removed: it is in use".to_owned());
         insta::assert_snapshot!(render(&report, &[], 80, true, Paint::PLAIN));
+    }
+
+    #[test]
+    fn recordings_are_counted_and_one_that_failed_is_told() {
+        let mut report = samples::report(samples::passing());
+        for (outcome, name) in report.outcomes.iter_mut().zip(["a", "b"]) {
+            outcome.recording = Some(RecordingReport {
+                file: format!("kept/{name}.rekindle").into(),
+                failure: None,
+            });
+        }
+        let text = |report: &Report| render(report, &[], 80, true, Paint::PLAIN);
+        assert_eq!(text(&report), "recordings: 2 in kept\n2 passed, 0 failed\n");
+        let failure = "kept/b.rekindle could not be written: no space left on device";
+        report.outcomes[1].recording.as_mut().unwrap().failure = Some(failure.to_owned());
+        let text = text(&report);
+        assert!(text.contains("recording") && text.contains(failure), "{text}");
+        assert!(text.ends_with("recordings: 1 in kept\n2 passed, 0 failed\n"), "{text}");
     }
 
     #[test]

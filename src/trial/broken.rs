@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
+use super::millis;
 use super::stage::{LOOK, Stage, TrialError};
-use super::{millis, watch::Moment};
 use crate::diagnosis::Diagnosis;
+use crate::diagnosis::moments::Moment;
 use crate::engine::{Ended, Operation, Request};
 use crate::evidence::{Evidence, Fact};
 use crate::outcome::{ExpectedCause, Outcome, RemedyReport, Verdict, judge};
@@ -111,7 +112,7 @@ async fn observe(stage: &Stage<'_>, ended: &Ended, outcome: &mut Outcome, cancel
         }
     }
     outcome.observe_ms = millis(since.elapsed());
-    Ok(stage.watch.read(|_, diagnosis| diagnosis.clone()))
+    Ok(stage.watch.conclude())
 }
 
 /// The moment from which on the diagnosis was right and stayed right.

@@ -4,6 +4,7 @@ mod broken;
 mod machine;
 mod namespace;
 mod outside;
+mod record;
 mod stage;
 mod sweep;
 mod twin;
@@ -15,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
+pub use record::Recordings;
 pub use stage::TrialError;
 pub use sweep::Sweeper;
 
@@ -47,6 +49,7 @@ pub struct Ground {
     /// The machines that do not exist until a trial's autoscaler starts them.
     pub pool: Pool,
     pub events: Events,
+    pub recordings: Option<Recordings>,
     pub cleanup: Cleanup,
     pub sweeper: Sweeper,
 }
@@ -147,11 +150,11 @@ impl Trial<'_> {
             Variant::Broken => broken::carry_out(&stage, outcome, cancel).await,
             Variant::Twin => twin::carry_out(&stage, outcome, cancel).await,
         };
-        let machine = stage.strike();
         if let Err(error) = carried_out {
             judge_error(outcome, &error, cancel);
         }
-        Ok(machine)
+        record::conclude(&stage, outcome).await;
+        Ok(stage.strike())
     }
 
     fn blank(&self, ground: &Ground, provision: Duration) -> Outcome {

@@ -103,7 +103,7 @@ fn of_job(evidence: &Evidence, attempt: &Attempt<'_>, refusal: &Refusal) -> Opti
         .filter(|namespace| !namespace.is_empty());
     let namespace = namespace.unwrap_or(&attempt.namespace);
     let reference = ObjectRef::new("Job", Some(namespace), &refusal.job);
-    let live = evidence.lives_of("Job", namespace, &refusal.job).last();
+    let live = evidence.ever_named("Job", namespace, &refusal.job).last();
     if is_hook(attempt, &refusal.job) || wanted.is_none() && live.is_some_and(|life| life.annotation("helm.sh/hook").is_some()) {
         return None;
     }

@@ -88,7 +88,7 @@ fn tracked(attempt: &Attempt<'_>, job: &Life) -> bool {
 fn of_job(evidence: &Evidence, attempt: &Attempt<'_>, missed: &[ObjectRef], job: &Life, gone: Timestamp) -> Option<Finding> {
     let reference = plain(&job.reference());
     let said = missed.iter().any(|missed| missed.same(&reference));
-    let lives = evidence.lives_of("Job", job.text("/metadata/namespace"), job.name());
+    let lives = evidence.ever_named("Job", job.text("/metadata/namespace"), job.name());
     let again = lives.last().is_some_and(|newest| newest.uid() != job.uid());
     if again && !said {
         return None;

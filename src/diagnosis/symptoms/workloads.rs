@@ -195,7 +195,7 @@ fn not_ready(workload: &Life) -> String {
 fn add_without_pods(evidence: &Evidence, symptoms: &mut Symptoms, parent: Option<usize>, workload: &Life, settled: bool) {
     let refusal = event(evidence, workload, &["FailedCreate", "ProvisioningFailed", "FailedBinding"]);
     let set_refusal = || {
-        let sets = evidence.all("ReplicaSet").filter(|set| set.owned_by(workload.uid()));
+        let sets = evidence.owned("ReplicaSet", workload.uid());
         sets.filter_map(|set| event(evidence, set, &["FailedCreate"])).next()
     };
     let reason = refusal.or_else(set_refusal).map(event_text);

@@ -11,6 +11,7 @@ use kube::Client;
 use tokio::sync::mpsc::unbounded_channel;
 use tokio::task::JoinSet;
 
+use super::model::Fact;
 use super::recorder::Recorder;
 
 /// How long the first complete look at a namespace may take.
@@ -65,7 +66,7 @@ impl Collector {
                 missing: missing.join(", "),
             });
         }
-        recorder.set_watched(watched);
+        recorder.record(Fact::Listed { kinds: watched });
         Ok(Self { _tasks: tasks })
     }
 }

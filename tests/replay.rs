@@ -1,0 +1,192 @@
+//! Every detector on every recording in the repository, at every moment of it: one test per recording, no cluster.
+//!
+//! The recordings are those that `rekindle record` wrote. A broken scenario has to be diagnosed as it expects by the moment at which its run
+//! took its diagnosis, as early as it claims, and never otherwise; a healthy twin and a remedied release have to stay undiagnosed.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use libtest_mimic::{Arguments, Failed, Trial as Test};
+use rekindle::diagnosis::Diagnosis;
+use rekindle::diagnosis::detectors::DETECTORS;
+use rekindle::diagnosis::moments::Course;
+use rekindle::evidence::{Fact, Recording};
+use rekindle::outcome::{ExpectedCause, Profile, Variant, Verdict, judge};
+use rekindle::replay::Replay;
+use rekindle::run::{self, Options};
+use rekindle::scenario::{self, Knowable, Scenario};
+use rekindle::trial::Recordings;
+
+const SCENARIOS: &str = "scenarios";
+/// What all recordings together may weigh in the repository.
+const BYTES: u64 = 30 << 20;
+
+type Tested = Result<(), Failed>;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let scenarios = match scenario::load_all(Path::new(SCENARIOS)) {
+        Ok(scenarios) => Arc::new(scenarios),
+        Err(error) => {
+            eprintln!("error: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let files = files(&scenarios);
+    let mut tests: Vec<Test> = files
+        .iter()
+        .map(|file| {
+            let (file, scenarios) = (file.clone(), scenarios.clone());
+            let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            Test::test(name, move || replays(&file, &scenarios))
+        })
+        .collect();
+    // Before the first recording is made there is nothing to be complete; that is shown as ignored, and not as passed.
+    let none = files.is_empty();
+    let (known, all) = (files.clone(), scenarios);
+    tests.push(Test::test("every_trial_is_recorded", move || complete(&known, &all)).with_ignored_flag(none));
+    tests.push(Test::test("recordings_stay_small", move || small(&files)).with_ignored_flag(none));
+    libtest_mimic::run(&arguments, tests).exit_code()
+}
+
+/// Every recording beside a scenario, sorted.
+fn files(scenarios: &[Scenario]) -> Vec<PathBuf> {
+    let folders: BTreeSet<PathBuf> = scenarios.iter().map(|scenario| scenario.folder.join("recordings")).collect();
+    let mut files: Vec<PathBuf> = folders
+        .iter()
+        .filter_map(|folder| fs::read_dir(folder).ok())
+        .flat_map(|entries| entries.filter_map(Result::ok))
+        .map(|entry| entry.path())
+        .collect();
+    files.sort();
+    files
+}
+
+/// There is a recording of each trial, and none of something else.
+fn complete(files: &[PathBuf], scenarios: &[Scenario]) -> Tested {
+    let options = Options {
+        scenarios: scenarios.to_vec(),
+        engines: Vec::new(),
+        profile: Profile::Fast,
+        jobs: None,
+        keep: false,
+        park: false,
+        cluster: None,
+        recordings: None,
+        toolchain: rekindle::toolchain::Options {
+            node_image: None,
+            engines: Vec::new(),
+            cache: PathBuf::new(),
+            state: PathBuf::new(),
+        },
+        detectors: DETECTORS,
+    };
+    let wanted: BTreeSet<PathBuf> = run::trials(&options)
+        .iter()
+        .map(|trial| Recordings::BesideScenarios.file(trial))
+        .collect();
+    let there: BTreeSet<PathBuf> = files.iter().cloned().collect();
+    let list = |files: Vec<&PathBuf>| files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ");
+    let missing: Vec<_> = wanted.difference(&there).collect();
+    if !missing.is_empty() {
+        return Err(format!("not recorded: {}; run `rekindle record` and commit what it writes", list(missing)).into());
+    }
+    let foreign: Vec<_> = there.difference(&wanted).collect();
+    if !foreign.is_empty() {
+        return Err(format!("no trial has these recordings: {}; remove them", list(foreign)).into());
+    }
+    Ok(())
+}
+
+fn small(files: &[PathBuf]) -> Tested {
+    let bytes: u64 = files.iter().filter_map(|file| Some(fs::metadata(file).ok()?.len())).sum();
+    if bytes > BYTES {
+        return Err(format!("all recordings together have {bytes} bytes, more than {BYTES}").into());
+    }
+    Ok(())
+}
+
+/// One recording at every moment.
+fn replays(file: &Path, scenarios: &[Scenario]) -> Tested {
+    let recording = Recording::read(file)?;
+    let trial = recording.preamble.trial.as_ref().ok_or("it does not say of which trial it is")?;
+    let scenario = scenarios
+        .iter()
+        .find(|scenario| scenario.id == trial.scenario)
+        .ok_or_else(|| format!("there is no scenario {}", trial.scenario))?;
+    let ending = recording.ending.as_ref().ok_or("it has no end")?;
+    if ending.verdict.as_deref() != Some(Verdict::Pass.as_str()) {
+        return Err(format!(
+            "its trial ended with {:?}, and only one that passed is worth keeping",
+            ending.verdict
+        )
+        .into());
+    }
+    let replay = Replay {
+        recording: &recording,
+        detectors: DETECTORS,
+    };
+    let concluded = replay.prefix(None)?;
+    let expected: &[ExpectedCause] = if trial.variant == Variant::Twin.to_string() {
+        &[]
+    } else {
+        &scenario.causes
+    };
+
+    let mut course = Course::new(recording.header().clone(), DETECTORS, recording.header().observed_at);
+    let (mut right_since, mut gave_up, mut remedy) = (None, None, false);
+    for (index, entry) in recording.entries.iter().enumerate() {
+        course.take(std::slice::from_ref(entry), || entry.at);
+        let diagnosis = course.latest();
+        for cause in &diagnosis.causes {
+            let same = |expected: &ExpectedCause| {
+                expected.slug == cause.slug
+                    && expected
+                        .subject
+                        .as_ref()
+                        .is_none_or(|subject| *subject == cause.subject.to_string())
+            };
+            if !expected.iter().any(same) {
+                return Err(wrong(&format!("entry {}, at {}", index + 1, entry.at), diagnosis).into());
+            }
+        }
+        match entry.fact {
+            // What was there before an upgrade was installed with success.
+            Fact::EngineEnded { exit_code } if exit_code != Some(0) && gave_up.is_none() => gave_up = Some(index),
+            Fact::RemedyStarted { .. } => remedy = true,
+            _ => {}
+        }
+        if !remedy {
+            let right = judge::exactly(expected, diagnosis);
+            right_since = right.then(|| right_since.unwrap_or(index));
+        }
+        if index + 1 == concluded.entries && !judge::exactly(expected, diagnosis) {
+            return Err(wrong("the moment at which its run took its diagnosis", diagnosis).into());
+        }
+    }
+    if !expected.is_empty() {
+        if remedy && !course.latest().causes.is_empty() {
+            return Err(wrong("its end, after the remedy", course.latest()).into());
+        }
+        let early = right_since.zip(gave_up).is_some_and(|(right, gave_up)| right < gave_up);
+        if scenario.knowable(&trial.engine) == Knowable::Early && !early {
+            return Err("the right diagnosis came only after the engine had given up".into());
+        }
+    }
+    Ok(())
+}
+
+fn wrong(when: &str, diagnosis: &Diagnosis) -> String {
+    let causes: Vec<_> = diagnosis
+        .causes
+        .iter()
+        .map(|cause| format!("{} at {}: {}", cause.slug, cause.subject, cause.statement))
+        .collect();
+    match causes.as_slice() {
+        [] => format!("at {when}, no cause is certain"),
+        causes => format!("at {when}, certain is {}", causes.join("; ")),
+    }
+}
