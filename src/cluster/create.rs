@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use futures::future::join_all;
 use k8s_openapi::api::core::v1::{ConfigMap, Node, ServiceAccount};
 use kube::api::{Api, PostParams};
 use serde_json::json;
@@ -52,7 +51,7 @@ pub struct Plan<'a> {
 
 impl Plan<'_> {
     fn node(&self) -> &str {
-        &self.entry.nodes[0]
+        self.entry.control_plane()
     }
 
     /// Makes the network and the cluster, and returns when it can be used. Leaves what it made when it fails.
@@ -139,17 +138,13 @@ impl Plan<'_> {
         }
     }
 
-    /// Loads the images into every node as soon as its containerd answers, while kubeadm still works.
+    /// Loads the images as soon as the node's containerd answers, while kubeadm still works. A pool node gets them when it is leased.
     async fn load_early(&self, cancel: &CancellationToken) -> Result<(), ClusterError> {
+        let node = self.node();
         if self.images.is_empty() {
             return Ok(());
         }
-        let loading = self.entry.nodes.iter().map(|node| self.load_into(node, cancel));
-        join_all(loading).await.into_iter().collect()
-    }
-
-    async fn load_into(&self, node: &str, cancel: &CancellationToken) -> Result<(), ClusterError> {
-        self.container(node, cancel, |_| Ok(())).await?;
+        self.container(cancel, |_| Ok(())).await?;
         // Where the engine does not see this machine's files, such as in a virtual machine, the mounted folder is empty.
         let script = format!(
             "until ctr --namespace=k8s.io version >/dev/null 2>&1; do sleep 0.1; done
@@ -174,7 +169,7 @@ impl Plan<'_> {
     async fn furnish(&self, cancel: &CancellationToken) -> Result<(), ClusterError> {
         let entry = self.entry;
         let published = |container: Container| container.api_port.zip(container.address).ok_or("its port is not published");
-        let (port, address) = self.container(self.node(), cancel, published).await?;
+        let (port, address) = self.container(cancel, published).await?;
         // kubeadm writes these files before it starts the API server. The first is missing before Kubernetes 1.29, and the second one
         // gets its rights only some time after the API server answers.
         let wait = "until [ -s /etc/kubernetes/manifests/kube-apiserver.yaml ]; do sleep 0.1; done; \
@@ -205,15 +200,14 @@ impl Plan<'_> {
         Ok(())
     }
 
-    /// Waits for a node's container, and for what is wanted of it.
+    /// Waits for the node's container, and for what is wanted of it.
     async fn container<T>(
         &self,
-        node: &str,
         cancel: &CancellationToken,
         wanted: impl Fn(Container) -> Result<T, &'static str>,
     ) -> Result<T, ClusterError> {
         let waited = until("the node's container", CREATE, LOOK, cancel, || async {
-            match docker::container(node, cancel).await {
+            match docker::container(self.node(), cancel).await {
                 Ok(Some(container)) if container.running => match wanted(container) {
                     Ok(found) => Seen::Done(found),
                     Err(missing) => Seen::NotYet(missing.to_owned()),

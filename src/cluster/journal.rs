@@ -78,7 +78,7 @@ pub struct Entry {
     /// SHA-256 of the cluster's CA certificate, once it exists.
     #[serde(default)]
     pub ca_sha256: Option<String>,
-    /// References of the images that were loaded into the nodes.
+    /// References of the images that were loaded into the control plane's node; a pool node gets them when it is leased.
     #[serde(default)]
     pub loaded: Vec<String>,
     pub created_at: jiff::Timestamp,
@@ -103,6 +103,11 @@ impl Entry {
             phase: Phase::Creating,
             run_id,
         }
+    }
+
+    /// The node that is there from the beginning.
+    pub fn control_plane(&self) -> &str {
+        self.nodes.first().map_or("", String::as_str)
     }
 
     /// The nodes of the pool.

@@ -233,7 +233,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// Loads an image that Docker has into every node, once.
+    /// Loads an image that Docker has, once. A node of the pool gets it when it is leased next.
     ///
     /// # Errors
     /// [`ClusterError::Load`] when either side refuses.
@@ -246,7 +246,7 @@ impl Cluster {
         if missing.is_empty() {
             return Ok(());
         }
-        try_join_all(self.entry.nodes.iter().map(|node| inside::load(&missing, node, cancel))).await?;
+        inside::load(&missing, self.entry.control_plane(), cancel).await?;
         self.entry.loaded.extend(missing);
         Ok(self.journal.write(&self.entry)?)
     }

@@ -38,6 +38,8 @@ struct Ground {
     cluster: String,
     run_id: String,
     nodes: Vec<String>,
+    /// What scenarios run, by reference.
+    images: Vec<String>,
     /// Where the files are that are locked.
     locks: PathBuf,
     events: Events,
@@ -57,6 +59,7 @@ impl Pool {
                 cluster: entry.cluster.clone(),
                 run_id: entry.run_id.clone(),
                 nodes: entry.pool().to_vec(),
+                images: entry.loaded.clone(),
                 // The folder of the kubeconfig is the cluster's own and goes with it.
                 locks: entry.kubeconfig.with_file_name("pool"),
                 events: events.clone(),
@@ -98,7 +101,7 @@ impl Pool {
         Ok(())
     }
 
-    /// Leases one node, cold, for this process alone. Waits for its turn where all are leased.
+    /// Leases one node, cold and with the images of scenarios, for this process alone. Waits for its turn where all are leased.
     ///
     /// `name` becomes the value of the node's label and taint, so it has to be the lease's own: a trial's namespace is.
     ///
@@ -144,6 +147,7 @@ impl Pool {
             // Somebody else has been at it.
             machine.put_back(cancel).await?;
         }
+        machine.furnish(cancel).await?;
         Ok(Lease::new(self.ground.clone(), node, name, lock))
     }
 

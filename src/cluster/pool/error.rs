@@ -1,5 +1,6 @@
 //! Why a node of the pool could not be had, started or put back.
 
+use crate::cluster::ClusterError;
 use crate::cluster::journal::JournalError;
 use crate::wait::WaitError;
 
@@ -25,6 +26,10 @@ pub enum PoolError {
     NotCold { node: String, source: WaitError },
     #[error("the pool node {node} was started and did not come up ({source}); its last words: {words}")]
     NotUp { node: String, source: WaitError, words: String },
+    #[error(
+        "the images of scenarios could not be loaded into the pool node {node} ({last}): see `docker logs {node}`, or remove the cluster and create it again"
+    )]
+    Images { node: String, last: String },
     #[error("the pool node {node} could not be started ({last}): see `docker exec {node} systemctl status kubelet`")]
     Start { node: String, last: String },
     #[error(
@@ -37,6 +42,8 @@ pub enum PoolError {
     Returned { node: String, name: String },
     #[error("{what} was interrupted")]
     Interrupted { what: &'static str },
+    #[error(transparent)]
+    Load(Box<ClusterError>),
     #[error(transparent)]
     Lock(#[from] JournalError),
 }

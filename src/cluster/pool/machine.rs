@@ -12,13 +12,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::routes::{self, Hop};
 use super::{Ground, PoolError};
+use crate::cluster::archive;
 use crate::cluster::config::{self, POOL_LABEL};
-use crate::cluster::inside::last_words;
+use crate::cluster::inside::{LOAD, last_words, load};
 use crate::command::{Command, CommandError, Output};
 use crate::wait::{Seen, WaitError, until};
 
 const PUT_BACK: &str = include_str!("put-back.sh");
 const LEFT: &str = include_str!("left.sh");
+const FURNISH: &str = include_str!("furnish.sh");
 const START: &str = include_str!("start.sh");
 const SERVED: &str = include_str!("served.sh");
 
@@ -26,10 +28,9 @@ const SERVED: &str = include_str!("served.sh");
 const COLD: Duration = Duration::from_secs(120);
 /// From the kubelet's start to a Node that is Ready; on an idle machine that takes two seconds.
 const UP: Duration = Duration::from_secs(120);
-const SCRIPT: Duration = Duration::from_secs(60);
-/// What a script outlives nobody with: it goes on in the node when the one who asked for it is killed, and whoever comes next must not
-/// meet it. Its time is over before the asker gives up on it.
-const ALONE: [&str; 6] = ["timeout", "--kill-after=1", "50", "flock", "/run/rekindle-pool.lock", "sh"];
+const SCRIPT: Duration = Duration::from_secs(50);
+/// How much longer than a script its asker waits.
+const GRACE: Duration = Duration::from_secs(10);
 /// The status of `timeout` when its time was over.
 const TIMED_OUT: i32 = 124;
 const LOOK: Duration = Duration::from_millis(50);
@@ -66,7 +67,7 @@ impl Machine<'_> {
         until(&what, COLD, LOOK, cancel, || async {
             if !swept.load(Relaxed) {
                 // First of all, because without a kubelet nobody starts or registers anything again.
-                match self.run(&script, &[], cancel).await {
+                match self.run(&script, &[], SCRIPT, cancel).await {
                     Ok(_) => swept.store(true, Relaxed),
                     Err(error) => return Seen::NotYet(words(error)),
                 }
@@ -93,9 +94,30 @@ impl Machine<'_> {
         matches!(self.nodes().get_metadata_opt(self.node).await, Ok(None)) && self.left(cancel).await.is_none()
     }
 
+    /// Sees to it that pods find their images there when it comes.
+    pub async fn furnish(&self, cancel: &CancellationToken) -> Result<(), PoolError> {
+        let images = &self.ground.images;
+        let args: Vec<&str> = std::iter::once(archive::MOUNTED).chain(images.iter().map(String::as_str)).collect();
+        let output = self.run(FURNISH, &args, LOAD, cancel).await.map_err(|error| match error {
+            CommandError::Interrupted { .. } => PoolError::Interrupted { what: "loading images" },
+            error => PoolError::Images {
+                node: self.node.to_owned(),
+                last: words(error),
+            },
+        })?;
+        let missing: Vec<String> = output.text().lines().map(str::to_owned).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        load(&missing, self.node, cancel).await.map_err(|error| match error {
+            error if error.interrupted() => PoolError::Interrupted { what: "loading images" },
+            error => PoolError::Load(Box::new(error)),
+        })
+    }
+
     /// What its container still has that a machine which does not exist has not.
     async fn left(&self, cancel: &CancellationToken) -> Option<String> {
-        match self.run(LEFT, &[], cancel).await {
+        match self.run(LEFT, &[], SCRIPT, cancel).await {
             Ok(output) if output.stdout.is_empty() => None,
             Ok(output) => Some(output.text().replace('\n', ", ")),
             Err(error) => Some(words(error)),
@@ -117,7 +139,7 @@ impl Machine<'_> {
         let started = Instant::now();
         let label = format!("{POOL_LABEL}={lease}");
         let taints = format!("{label}:NoSchedule,{STARTING}=:NoSchedule");
-        let begun = self.run(START, &[&label, &taints], cancel).await;
+        let begun = self.run(START, &[&label, &taints], SCRIPT, cancel).await;
         begun.map_err(|error| self.not_started(error))?;
 
         self.comes("its Node", cancel, |node| match Hop::of(node) {
@@ -137,7 +159,7 @@ impl Machine<'_> {
         })
         .await?;
         let ready = started.elapsed();
-        let served = self.run(SERVED, &[config::API_SERVICE], cancel).await;
+        let served = self.run(SERVED, &[config::API_SERVICE], SCRIPT, cancel).await;
         served.map_err(|error| self.not_started(error))?;
         self.open(cancel).await?;
         Ok(Started {
@@ -147,10 +169,18 @@ impl Machine<'_> {
         })
     }
 
-    /// Runs a script in the node, after any other that still runs there.
-    async fn run(&self, script: &str, args: &[&str], cancel: &CancellationToken) -> Result<Output, CommandError> {
-        let command = Command::new("docker", SCRIPT).args(["exec", self.node]).args(ALONE);
-        command.args(["-c", script, "sh"]).args(args).run(cancel).await
+    /// Runs a script in the node, with a deadline.
+    ///
+    /// It goes on there when the one who asked for it is killed, and whoever comes next must not meet it: so only one runs at a time, and
+    /// its time is over before its asker gives up on it.
+    async fn run(&self, script: &str, args: &[&str], deadline: Duration, cancel: &CancellationToken) -> Result<Output, CommandError> {
+        let seconds = deadline.as_secs().to_string();
+        Command::new("docker", deadline + GRACE)
+            .args(["exec", self.node, "timeout", "--kill-after=1", &seconds])
+            .args(["flock", "/run/rekindle-pool.lock", "sh", "-c", script, "sh"])
+            .args(args)
+            .run(cancel)
+            .await
     }
 
     /// Waits until its Node is as wanted.
