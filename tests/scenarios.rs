@@ -144,9 +144,7 @@ impl Stage {
         } else {
             Events::silent()
         };
-        let carried_out = shared
-            .standing
-            .carry_out(trial, &events, &shared.interrupt.cancel);
+        let carried_out = shared.standing.carry_out(trial, &events, &shared.interrupt.cancel);
         Ok(self.runtime().block_on(carried_out))
     }
 

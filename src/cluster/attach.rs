@@ -134,6 +134,9 @@ async fn anew(journal: &Journal, entry: Entry, lock: &Lock, why: &str, events: &
     if !lock.alone().map_err(|source| lock_failed(&entry.kubeconfig, source))? {
         return Err(in_use(&entry));
     }
-    events.note(format!("the cluster {} cannot be used, because {why}; it is made anew", entry.cluster));
+    events.note(format!(
+        "the cluster {} cannot be used, because {why}; it is made anew",
+        entry.cluster
+    ));
     removal::remove(journal, entry, events).await.map(drop)
 }

@@ -22,7 +22,6 @@ pub mod slots;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use futures::future::try_join_all;
 use tokio_util::sync::CancellationToken;
 
 pub use autoscaler::{Autoscaler, AutoscalerError, ScaleUp};

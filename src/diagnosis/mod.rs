@@ -20,8 +20,8 @@ pub mod hooks;
 pub mod limit;
 pub mod logs;
 pub mod missing;
-pub mod nodes;
 pub mod moments;
+pub mod nodes;
 pub mod place;
 #[cfg(test)]
 pub(crate) mod pool_fixture;

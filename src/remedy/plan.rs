@@ -61,7 +61,9 @@ impl Plan {
                 }
             }
             Step::Timeout(value) => {
-                let Some(value) = fill_if_known(value, remedy)? else { return Ok(()) };
+                let Some(value) = fill_if_known(value, remedy)? else {
+                    return Ok(());
+                };
                 let span = Span::parse(&value).map_err(|reason| PlanError::Timeout {
                     kind: remedy.kind.clone(),
                     reason,

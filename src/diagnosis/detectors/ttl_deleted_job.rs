@@ -56,10 +56,8 @@ fn detect(evidence: &Evidence) -> Vec<Finding> {
     let Some(attempt) = attempt(evidence).filter(|attempt| attempt.state != State::Succeeded) else {
         return Vec::new();
     };
-    let missed = match attempt.state {
-        State::Failed => missed_jobs(&attempt),
-        State::Running | State::Succeeded => Vec::new(),
-    };
+    // An engine writes its record before it ends, and may be busy with going back between the two.
+    let missed = missed_jobs(&attempt);
     evidence
         .ever("Job")
         .filter_map(|job| Some((job, job.deleted_at.filter(|gone| *gone >= attempt.started_at)?)))
@@ -70,9 +68,6 @@ fn detect(evidence: &Evidence) -> Vec<Finding> {
 
 /// Whether a Job is part of what the engine installs, and not one of its hooks.
 fn tracked(attempt: &Attempt<'_>, job: &Life) -> bool {
-    if job.annotation("helm.sh/hook").is_some() {
-        return false;
-    }
     match attempt.record {
         Some(record) => record.manifest.iter().any(|manifest| {
             let namespace = Some(text(manifest, "/metadata/namespace")).filter(|namespace| !namespace.is_empty());
@@ -110,7 +105,6 @@ fn judge(evidence: &Evidence, attempt: &Attempt<'_>, job: &Life, said: bool, set
     if said {
         return Some((Certainty::Certain, "the engine says that it did not find the Job"));
     }
-    // An engine that has failed may still be busy with going back.
     let over = attempt.record.is_some_and(|record| !record.status.starts_with("pending-"));
     if attempt.state == State::Failed || over || !attempt.misses_jobs() || wait_is_over(evidence, attempt) {
         return None;

@@ -172,6 +172,8 @@ fn words_that_were_cut_or_list_more_fields_are_recognised() {
         r#"Job.batch "a" is invalid: spec.template: Invalid value: core.PodTemplateSpec{ObjectMeta: … [truncated]"#,
         r#"Job.batch "a" is invalid: [spec.completions: Invalid value: 2: field is immutable, spec.template: Invalid value: {}: field is immutable]"#,
         r#"level=ERROR msg="upgrade failed" error="Job.batch \"a\" is invalid: spec.template: Invalid value: {}: field is immutable""#,
+        // The engine's last line, and again the description of its record.
+        "Job.batch \"a\" is invalid: spec.template: Invalid value: {}: field is immutable\nJob.batch \"a\" is invalid: spec.template: Invalid value: {}: field is immutable",
         r#"Job/library/a dry-run failed (Invalid): Job.batch "a" is invalid: spec.template: Invalid value: {}: field is immutable"#,
     ] {
         assert_eq!(job(words), ["a"], "{words}");

@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::DETECTOR;
 use crate::diagnosis::RootCause;
 use crate::diagnosis::fixture::*;
 use crate::evidence::{EngineStart, Fact, Hook, ReleaseRecord};
@@ -136,6 +137,38 @@ fn a_hook_that_ran_is_another_limit() {
         for diagnosis in scene.diagnoses() {
             assert!(diagnosis.causes.iter().chain(&diagnosis.suspected).all(|cause| cause.slug != SLUG));
         }
+    }
+}
+
+/// What the detector says by itself after all of it got ready.
+fn alone(words: &str, hooks: Vec<Hook>) -> usize {
+    let mut scene = begun("watcher", &["depot"], hooks);
+    scene.at(9050).engine_says(words).engine_ends(1);
+    gets_ready(&mut scene, 12_000, "depot");
+    (DETECTOR.detect)(&scene.evidence()).len()
+}
+
+#[test]
+fn the_words_of_a_hook_and_its_last_run_each_tell_that_the_wait_was_another() {
+    let hook = |event: &str, phase: &str| {
+        let mut scene = Scene::new();
+        let job = hook_job("greet", event, json!({"image": "depot:1"}));
+        let started = scene.at(500).running_hook(&job, event);
+        Hook {
+            phase: phase.into(),
+            completed_at: (phase != "Running").then(|| scene.at(800).stamp()),
+            ..started
+        }
+    };
+    assert_eq!(alone(WORDS, vec![]), 1);
+    assert_eq!(alone(WORDS, vec![hook("pre-install", "Succeeded")]), 1);
+    assert_eq!(alone(WORDS, vec![hook("pre-install", "Running")]), 0);
+    assert_eq!(alone(WORDS, vec![hook("post-install", "Succeeded")]), 0);
+    for words in [
+        "Error: INSTALLATION FAILED: failed pre-install: timed out waiting for the condition",
+        "Error: UPGRADE FAILED: post-upgrade hooks failed: context deadline exceeded",
+    ] {
+        assert_eq!(alone(words, vec![]), 0, "{words}");
     }
 }
 

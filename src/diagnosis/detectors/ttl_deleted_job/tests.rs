@@ -1,4 +1,5 @@
 mod near_misses;
+mod polls;
 mod upgrades;
 
 use std::sync::Arc;
@@ -7,9 +8,9 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::DETECTOR;
-use crate::diagnosis::RootCause;
 use crate::diagnosis::fixture::*;
-use crate::evidence::{EngineStart, Fact, ReleaseRecord};
+use crate::diagnosis::{Finding, RootCause};
+use crate::evidence::{Answer, EngineStart, Fact, ReleaseRecord};
 
 const SLUG: &str = "ttl-deleted-job";
 const NS: &str = "harbour";
@@ -127,6 +128,11 @@ fn subject() -> Vec<(&'static str, &'static str)> {
     vec![(SLUG, "Job/quay-schema")]
 }
 
+/// What the detector says by itself, also where it explains nothing that is to be seen.
+fn alone(scene: &Scene) -> Vec<Finding> {
+    (DETECTOR.detect)(&scene.evidence())
+}
+
 fn only(scene: &Scene) -> RootCause {
     let mut causes = scene.diagnosis().causes;
     assert_eq!(causes.len(), 1, "{causes:?}");
@@ -140,7 +146,6 @@ fn early(scene: &Scene, first: usize) -> bool {
     end.is_some_and(|end| first < end)
 }
 
-const MISSED: &str = r#"Error: INSTALLATION FAILED: jobs.batch "quay-schema" not found"#;
 const NOT_FOUND: &str = "resource Job/harbour/quay-schema not ready. status: NotFound, message: Resource not found";
 
 fn watched(words: &[&str]) -> Scene {
@@ -148,11 +153,24 @@ fn watched(words: &[&str]) -> Scene {
     removed(&mut scene, &schema(1));
     web_is_ready(&mut scene, 9000);
     scene.at(20_300);
+    gives_up(&mut scene, words);
+    scene
+}
+
+/// The engine writes its record first, then its words.
+fn gives_up(scene: &mut Scene, words: &[&str]) {
+    if !words.is_empty() {
+        let description = format!(
+            "Release \"quay\" failed: {}",
+            words.join("\n").trim_start_matches("Error: INSTALLATION FAILED: ")
+        );
+        let failed = record(scene, 1, "failed", &description, &[web(0).0, schema(1)]);
+        release(scene, failed);
+    }
     for line in words {
         scene.engine_says(line);
     }
     scene.engine_ends(1);
-    scene
 }
 
 #[test]
@@ -222,46 +240,18 @@ fn the_remedy_is_above_the_wait_and_the_others_are_named() {
     assert_eq!(all, DETECTOR.remedies);
 }
 
-/// Helm 3, and Helm 4 with its legacy wait, ask for the Job once the Deployment is ready.
-fn polled(words: &[&str]) -> Scene {
-    let mut scene = applied(start("legacy", "install"), 1, &schema(1));
+#[test]
+fn a_hook_that_runs_before_and_after_may_have_run_before() {
+    let mut scene = Scene::new();
+    scene.push(Fact::EngineStarted(start("watcher", "install"))).at(100);
+    let pending = record(&scene, 1, "pending-install", "", &[web(0).0, schema(1)]);
+    let hook = here(hook_job("quay-check", "pre-install,post-install", json!({"image": "quay:1"})));
+    release(&mut scene, pending).object(with_condition(hook, "Complete", ""));
+    let (deployment, set) = web(0);
+    scene.at(200).object(deployment).object(set).object(schema(1));
     removed(&mut scene, &schema(1));
-    web_is_ready(&mut scene, 9000);
-    scene.at(10_100);
-    for line in words {
-        scene.engine_says(line);
-    }
-    scene.engine_ends(1);
-    scene
-}
-
-#[test]
-fn a_poll_misses_it_at_its_turn() {
-    for words in [
-        MISSED,
-        r#"Error: INSTALLATION FAILED: release quay failed, and has been uninstalled due to atomic being set: jobs.batch "quay-schema" not found"#,
-        r#"time=… level=ERROR msg="install failed" error="jobs.batch \"quay-schema\" not found""#,
-    ] {
-        let scene = polled(&[words]);
-        let first = scene.settles_on(&subject());
-        assert!(early(&scene, first), "known at {first}");
-        let chain = only(&scene).chain;
-        assert!(
-            chain[0].statement.starts_with("quay: its install failed at Job quay-schema: \""),
-            "{chain:?}"
-        );
-        assert_eq!(chain[1].statement, "Job quay-schema completed and is not there any more");
-    }
-}
-
-#[test]
-fn the_record_alone_tells_the_words_too() {
-    let mut scene = polled(&[]);
-    assert_eq!(scene.diagnosis().identity(), []);
-    let words = r#"Release "quay" failed: jobs.batch "quay-schema" not found"#;
-    let failed = record(&scene, 1, "failed", words, &[web(0).0, schema(1)]);
-    release(&mut scene, failed);
-    assert_eq!(scene.diagnosis().identity(), [(SLUG.to_owned(), "Job/quay-schema".to_owned())]);
+    scene.at(6000).lookup("x", Answer::NoSuchName);
+    assert_eq!(only(&scene).slug, SLUG);
 }
 
 #[test]
@@ -308,7 +298,7 @@ fn what_holds_up_the_rest_is_the_cause() {
     let never = "Container image \"quay:1\" is not present with pull policy of Never";
     scene.at(1200).object(here(pod_of(&set, "p", waiting("ErrImageNeverPull", never))));
     removed(&mut scene, &schema(1));
-    scene.at(9000).lookup("x", crate::evidence::Answer::NoSuchName);
+    scene.at(9000).lookup("x", Answer::NoSuchName);
     scene
         .at(20_300)
         .engine_says("resource Deployment/harbour/quay-web not ready. status: InProgress, message: Available: 0/1")
@@ -339,33 +329,19 @@ fn a_rollout_that_is_too_slow_as_well_is_a_cause_of_its_own() {
 }
 
 #[test]
-fn a_poll_that_never_came_to_the_job_says_nothing_of_it() {
-    let mut scene = applied(start("legacy", "install"), 1, &schema(1));
-    removed(&mut scene, &schema(1));
-    scene
-        .at(20_300)
-        .engine_says("Error: INSTALLATION FAILED: context deadline exceeded")
-        .engine_ends(1);
-    web_is_ready(&mut scene, 26_000);
-    assert_eq!(
-        scene.diagnosis().identity(),
-        [("rollout-timeout-too-short".to_owned(), "Deployment/quay-web".to_owned())]
-    );
-}
-
-#[test]
 fn an_end_that_only_the_pod_tells_of_is_enough() {
     let job = schema(1);
     let mut scene = applied(start("watcher", "install"), 1, &job);
     scene.at(3200);
     let mut pod = here(phase(pod_of(&job, "x", terminated(0)), "Succeeded"));
     pod["status"]["containerStatuses"][0]["state"]["terminated"]["finishedAt"] = json!(seconds(&scene));
-    scene.object(pod).at(6000).push(Fact::Gap {
+    // Nobody saw when the Job went.
+    scene.object(pod).at(16_000).push(Fact::Gap {
         kind: "Job".into(),
         reason: "the watch ended and everything was listed again".into(),
     });
     scene.deleted(job);
-    web_is_ready(&mut scene, 9000);
+    web_is_ready(&mut scene, 18_000);
     let cause = only(&scene);
     assert_eq!(cause.slug, SLUG);
     let cited: Vec<_> = cause.citations.iter().map(|citation| citation.text.as_str()).collect();

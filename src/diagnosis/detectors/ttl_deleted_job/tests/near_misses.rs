@@ -4,7 +4,6 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::diagnosis::Diagnosis;
-use crate::evidence::Answer;
 
 #[test]
 fn one_that_goes_when_the_release_is_deployed_is_silent() {
@@ -41,6 +40,70 @@ fn one_that_goes_together_with_the_end_of_the_wait_is_not_certain() {
 }
 
 #[test]
+fn one_that_goes_when_all_was_ready_is_not_certain() {
+    // A poll may come before or after that.
+    let mut scene = applied(start("legacy", "install"), 1, &schema(1));
+    web_is_ready(&mut scene, 1500);
+    removed(&mut scene, &schema(1));
+    scene.at(6000).lookup("x", Answer::NoSuchName);
+    assert_eq!(scene.diagnosis().suspected.len(), 1);
+    scene.at(6100).engine_ends(0);
+    scene.never_certain();
+}
+
+#[test]
+fn an_engine_that_does_not_look_for_jobs_misses_none() {
+    let told = EngineStart {
+        wait_for_jobs: false,
+        ..start("legacy", "install")
+    };
+    let mut scene = applied(told, 1, &schema(1));
+    removed(&mut scene, &schema(1));
+    scene.at(6000).lookup("x", Answer::NoSuchName);
+    assert_eq!(alone(&scene), []);
+}
+
+#[test]
+fn one_that_went_before_the_engine_began_is_made_again() {
+    let mut scene = Scene::new();
+    let complete = ended(&scene, "Complete", schema(1));
+    scene.object(complete.clone()).at(1200).deleted(complete).at(2000);
+    scene.push(Fact::EngineStarted(start("watcher", "upgrade"))).at(2100);
+    let pending = record(&scene, 2, "pending-upgrade", "", &[web(0).0, schema(1)]);
+    let (deployment, set) = web(0);
+    release(&mut scene, pending)
+        .object(deployment)
+        .object(set)
+        .at(4000)
+        .lookup("x", Answer::NoSuchName);
+    assert_eq!(alone(&scene), []);
+    // One that goes after that and is there again is no miss either.
+    let mut scene = applied(start("watcher", "upgrade"), 2, &schema(1));
+    removed(&mut scene, &schema(1));
+    scene.at(6000).object(schema(1)).at(8000).lookup("x", Answer::NoSuchName);
+    assert_eq!(alone(&scene), []);
+}
+
+#[test]
+fn a_job_of_which_only_one_pod_succeeded_may_have_failed() {
+    let mut queue = schema(1);
+    queue["spec"]["parallelism"] = json!(2);
+    let mut scene = applied(start("watcher", "install"), 1, &queue);
+    scene.at(3200);
+    let mut pod = here(phase(pod_of(&queue, "x", terminated(0)), "Succeeded"));
+    pod["status"]["containerStatuses"][0]["state"]["terminated"]["finishedAt"] = json!(seconds(&scene));
+    scene.object(pod);
+    let failed = ended(&scene, "Failed", queue);
+    scene
+        .object(failed.clone())
+        .at(4300)
+        .deleted(failed)
+        .at(6000)
+        .lookup("x", Answer::NoSuchName);
+    assert_eq!(alone(&scene), []);
+}
+
+#[test]
 fn one_that_goes_while_a_later_hook_runs_is_silent() {
     let job = schema(1);
     let hook = here(hook_job("quay-announce", "post-install", json!({"image": "quay:1"})));
@@ -63,8 +126,10 @@ fn one_that_goes_while_a_later_hook_runs_is_silent() {
             .deleted(leaving)
             .at(7000)
             .object(here(pod_of(&hook, "h", running())));
+        // Its pod is unready for a moment.
+        scene.at(7100).object(web(0).0);
         scene.never_certain();
-        assert_eq!(scene.diagnosis().suspected, []);
+        assert_eq!(alone(&scene), []);
         scene
             .at(24_000)
             .engine_says("Error: failed post-install: context deadline exceeded")

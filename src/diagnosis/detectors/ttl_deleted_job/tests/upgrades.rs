@@ -4,7 +4,6 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::diagnosis::{Certainty, Diagnosis};
-use crate::evidence::Answer;
 
 /// A release whose first revision is deployed and whose Job has completed long ago.
 fn deployed(job: &Value) -> Scene {
