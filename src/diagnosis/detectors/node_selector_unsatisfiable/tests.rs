@@ -143,7 +143,8 @@ fn what_is_used_up_is_not_the_selectors_fault() {
         scene.at(9000).object(refuses_node(&pod, "1 Insufficient cpu"));
         scene.at(20_300).engine_says("context deadline exceeded").engine_ends(1);
         scene.never_certain();
-        assert_eq!(scene.diagnosis().suspected, [], "{words}");
+        let suspected = scene.diagnosis().suspected;
+        assert!(suspected.iter().all(|cause| cause.slug != SLUG), "{words}: {suspected:?}");
     }
 }
 
