@@ -148,14 +148,19 @@ impl Standing {
             events: events.clone(),
             ..self.ground.clone()
         };
-        // Whoever waits for a machine of the pool keeps no slot from others meanwhile.
+        // Whoever waits for a machine of the pool keeps no slot from others meanwhile, and once it has one it goes ahead: such trials are
+        // the longest, and the machines bound them.
         let place = match trial.place(&ground, cancel).await {
             Ok(place) => place,
             Err(error) => return trial.not_run(error.to_string()),
         };
         // In this process one after the other, in their order; the slots bound what all processes do together.
-        let _turn = self.turns.acquire().await;
-        match Slot::take(&self.state, self.jobs, cancel).await {
+        let _turn = match place.on_a_machine() {
+            true => None,
+            false => Some(self.turns.acquire().await),
+        };
+        let slots = self.jobs + self.ground.pool.size();
+        match Slot::take(&self.state, slots, cancel).await {
             Ok(_slot) => trial.run(&ground, place, self.provision, cancel).await,
             Err(error) => trial.not_run(error.to_string()),
         }

@@ -157,3 +157,48 @@ async fn left_in(client: &kube::Client) -> Result<Option<String>, kube::Error> {
     let left = namespaces.list_metadata(&ListParams::default().labels(NODE_LABEL)).await?;
     Ok(left.items.into_iter().find_map(|namespace| namespace.metadata.name))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::toolchain::{Image, Images};
+
+    fn toolchain(node_image: &str) -> Toolchain {
+        let image = |reference: &str| Image {
+            reference: reference.to_owned(),
+        };
+        Toolchain {
+            kind: "kind".into(),
+            engines: BTreeMap::new(),
+            kubectl: "kubectl".into(),
+            kind_version: String::new(),
+            node_image: node_image.to_owned(),
+            kubernetes_version: String::new(),
+            images: Images {
+                tools: image("tools"),
+                standin: image("standin"),
+            },
+        }
+    }
+
+    #[test]
+    fn only_what_is_wanted_is_woken() {
+        let mut options = Options::new("state");
+        options.pool = 2;
+        let entry = Entry::new("aa11".into(), "x", 3, "node:1", "kubeconfig".into());
+        let says =
+            |entry: &Entry, options: &Options, image: &str| fits(entry, options, &toolchain(image)).err().map(|unfit| unfit.to_string());
+        assert_eq!(says(&entry, &options, "node:1"), None);
+        assert_eq!(
+            says(&entry, &options, "node:2").unwrap(),
+            "it has the node image node:1, and node:2 is wanted"
+        );
+        let mut older = entry.clone();
+        older.recipe = String::new();
+        assert_eq!(says(&older, &options, "node:1").unwrap(), "another version of rekindle made it");
+        options.pool = 4;
+        assert_eq!(says(&entry, &options, "node:1").unwrap(), "its pool is too small");
+    }
+}

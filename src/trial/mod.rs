@@ -71,6 +71,13 @@ pub struct Place {
     lease: Option<Lease>,
 }
 
+impl Place {
+    /// Whether it has a machine of the pool.
+    pub fn on_a_machine(&self) -> bool {
+        self.lease.is_some()
+    }
+}
+
 /// One trial to be.
 #[derive(Debug, Clone)]
 pub struct Trial<'a> {
