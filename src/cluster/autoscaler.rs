@@ -183,9 +183,12 @@ impl Scaler {
                 break;
             }
             let look = Look::at(pods.state(), &self.template);
+            let wanted = scaled.is_none() && !look.fitting.is_empty() && !self.held.is_up().await;
             // Once more, so that all that one engine applies in a moment trigger it together.
-            let settled = std::mem::replace(&mut seen, !look.fitting.is_empty());
-            if scaled.is_none() && settled && !look.fitting.is_empty() && !self.held.is_up().await {
+            let settled = std::mem::replace(&mut seen, wanted);
+            if !wanted {
+                trouble = self.decline(&look.others).await;
+            } else if settled {
                 trouble = self.trigger(&look.fitting).await;
                 if trouble.is_ok() {
                     scaled = Some(ScaleUp {
@@ -196,8 +199,6 @@ impl Scaler {
                     });
                     starting = Some(tokio::spawn(provision(self.held.clone(), self.provisioning, cancel.clone())));
                 }
-            } else if look.fitting.is_empty() || scaled.is_some() {
-                trouble = self.decline(&look.others).await;
             }
         }
         if let Some(starting) = starting {

@@ -165,13 +165,21 @@ cluster.local:53 in-addr.arpa:53 ip6.arpa:53 {
 ///
 /// The API server calls webhooks by their Service's address; before kube-proxy's rules rewrite that address, the kernel wants a route
 /// for it, and there is no default one any more. What a pod sends to a Service's address that no rule rewrote would take that route, too,
-/// and time out after seconds; it is refused at once instead.
+/// and time out after seconds; it is refused at once instead, as it is where there are no endpoints. A hook that tries again every second
+/// has to fail as fast each time: so with a reset, which no limit holds back, and without the kernel's limit of one ICMP error a second,
+/// under which kube-proxy's own refusals fall.
 pub fn seal_script() -> String {
+    let refused = |how: &str| {
+        let rule = format!("FORWARD -s {POD_SUBNET} -d {SERVICE_SUBNET} {how}");
+        format!("iptables -w -C {rule} 2>/dev/null || iptables -w -A {rule}\n")
+    };
+    let tcp = refused("-p tcp -j REJECT --reject-with tcp-reset");
+    let others = refused("-j REJECT --reject-with icmp-port-unreachable");
     format!(
         "set -e\n\
          ip route replace {SERVICE_SUBNET} dev eth0\n\
-         refuse='from {POD_SUBNET} to {SERVICE_SUBNET} unreachable'\n\
-         while ip rule del $refuse 2>/dev/null; do :; done; ip rule add $refuse\n\
+         echo 0 >/proc/sys/net/ipv4/icmp_ratelimit\n\
+         {tcp}{others}\
          while ip route show default | grep -q .; do ip route del default; done\n\
          while ip -6 route show default | grep -q .; do ip -6 route del default; done\n"
     )
