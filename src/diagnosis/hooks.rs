@@ -246,8 +246,8 @@ fn resource_blockers(evidence: &Evidence, attempt: &Attempt<'_>) -> Vec<Blocker>
             namespace => namespace,
         };
         let newest = evidence
-            .ever(kind)
-            .filter(|life| life.name() == name && life.text("/metadata/namespace") == namespace)
+            .ever_named(kind, namespace, name)
+            .iter()
             .max_by_key(|life| life.first_seen());
         // Nothing has been applied yet where nothing is seen: then the engine is not in this wait.
         if let Some(life) = newest.filter(|life| !ready(life)) {

@@ -355,8 +355,9 @@ fn a_wrong_line_is_named() {
     assert!(wrong(2, "{}").starts_with("is wrong in line 3: missing field"));
     assert!(wrong(2, "").starts_with("is wrong in line 3: EOF while parsing"));
     let deep = format!(
-        r#"{{"at":"2026-01-02T03:04:07Z","fact":"object","change":"applied","object":{}"#,
-        "[".repeat(10_000)
+        r#"{{"at":"2026-01-02T03:04:07Z","fact":"object","change":"applied","object":{}{}}}"#,
+        "[".repeat(10_000),
+        "]".repeat(10_000)
     );
     assert!(
         wrong(2, &deep).starts_with("is wrong in line 3: recursion limit exceeded"),
