@@ -88,7 +88,7 @@ impl Cluster {
                     step.done();
                     Ok(Some(Self::held(entry, access.client, journal.clone(), lock, false)))
                 }
-                Err(Unfit::Cluster(error)) if error.interrupted() => Err(error),
+                Err(Unfit::Cluster(error)) if error.interrupted() => Err(*error),
                 Err(unfit) => {
                     anew(journal, entry, &lock, &unfit.to_string(), events).await?;
                     Ok(None)

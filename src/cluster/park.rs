@@ -37,7 +37,13 @@ pub enum Unfit {
     #[error("the namespace {0} of a former run is still in it")]
     Stained(String),
     #[error(transparent)]
-    Cluster(#[from] ClusterError),
+    Cluster(Box<ClusterError>),
+}
+
+impl From<ClusterError> for Unfit {
+    fn from(error: ClusterError) -> Self {
+        Self::Cluster(Box::new(error))
+    }
 }
 
 impl Cluster {
@@ -101,7 +107,7 @@ pub async fn wake(journal: &Journal, entry: &mut Entry, cancel: &CancellationTok
     let since = Timestamp::now();
     let woken = docker::docker(["unpause"]).args(&entry.nodes).run(cancel).await;
     woken.map_err(|source| match source {
-        CommandError::Interrupted { .. } => Unfit::Cluster(ClusterError::Interrupted {
+        CommandError::Interrupted { .. } => Unfit::from(ClusterError::Interrupted {
             what: "waking the cluster",
         }),
         source => Unfit::Unpause(source),
@@ -110,7 +116,7 @@ pub async fn wake(journal: &Journal, entry: &mut Entry, cancel: &CancellationTok
     match until("the parked cluster's nodes", AWAKE, LOOK, cancel, || renewed(&access.client, since)).await {
         Ok(()) => {}
         Err(WaitError::Interrupted { .. }) => {
-            return Err(Unfit::Cluster(ClusterError::Interrupted {
+            return Err(Unfit::from(ClusterError::Interrupted {
                 what: "waking the cluster",
             }));
         }

@@ -150,11 +150,10 @@ impl Recorder {
 /// Takes out of the earlier entries what has only now turned out to be the value of a Secret.
 fn rewrite(state: &mut State) {
     let Some(search) = state.redactor.fresh() else { return };
-    let found = state
-        .timeline
-        .entries
-        .iter_mut()
-        .fold(false, |found, entry| search.fact(&mut entry.fact) || found);
+    let mut found = false;
+    for entry in &mut state.timeline.entries {
+        found |= search.fact(&mut entry.fact);
+    }
     state.rewritten += u64::from(found);
 }
 

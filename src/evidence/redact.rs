@@ -266,11 +266,12 @@ impl Search {
     pub fn value(&self, value: &mut Value) -> bool {
         match value {
             Value::String(text) => self.string(text),
-            Value::Array(items) => items.iter_mut().fold(false, |found, item| self.value(item) || found),
-            Value::Object(fields) => fields
-                .iter_mut()
-                .filter(|(key, _)| !IDENTITY.contains(&key.as_str()))
-                .fold(false, |found, (_, field)| self.value(field) || found),
+            // All of them, and not only as far as the first that holds one.
+            Value::Array(items) => items.iter_mut().filter_map(|item| self.value(item).then_some(())).count() > 0,
+            Value::Object(fields) => {
+                let free = fields.iter_mut().filter(|(key, _)| !IDENTITY.contains(&key.as_str()));
+                free.filter_map(|(_, field)| self.value(field).then_some(())).count() > 0
+            }
             _ => false,
         }
     }
