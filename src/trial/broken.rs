@@ -40,6 +40,7 @@ pub async fn carry_out(stage: &Stage<'_>, outcome: &mut Outcome, cancel: &Cancel
     }
     let started_at = Timestamp::now();
     let ended = stage.engine(&request, "break", cancel).await?;
+    stage.outside_stands().await?;
     outcome.engine_words.clone_from(&ended.words);
 
     let expected_words = scenario

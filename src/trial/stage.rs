@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::machine::{ColdMachine, MachineError};
@@ -57,7 +59,9 @@ pub struct Stage<'a> {
     pub watch: Watch,
     pub helm: Helm,
     _collector: Collector,
-    beside: Vec<Beside>,
+    /// Servers beside the cluster that are on their way, and those that stand.
+    starting: Mutex<Vec<JoinHandle<Result<Beside, OutsideError>>>>,
+    beside: Mutex<Vec<Beside>>,
     machine: Option<ColdMachine>,
 }
 
@@ -90,17 +94,18 @@ impl<'a> Stage<'a> {
         let recorder = Recorder::new(header, random()?);
         // A namespace can be watched before it exists: so everything in it is seen from its beginning.
         let set_up = async {
-            let beside = async {
-                let outsides = trial.scenario.outside.iter();
-                let started = outsides.map(|outside| Beside::start(outside, &ground.standin_image, &ground.run_id, &recorder));
-                Ok::<_, TrialError>(futures::future::try_join_all(started).await?)
-            };
-            let create = async { Ok(namespace.create(&ground.run_id, cancel).await?) };
+            let create = async { Ok::<_, TrialError>(namespace.create(&ground.run_id, cancel).await?) };
             let collector = async { Ok(Collector::start(&ground.client, &namespace.name, &recorder).await?) };
-            let ((), beside, collector) = futures::try_join!(create, beside, collector)?;
-            Ok::<_, TrialError>((beside, collector))
+            let ((), collector) = futures::try_join!(create, collector)?;
+            Ok::<_, TrialError>(collector)
         };
-        let (beside, collector) = tokio::select! {
+        // Docker takes a second for a container, and nobody asks for one before the engine has installed something.
+        let starting = trial.scenario.outside.iter().map(|outside| {
+            let (outside, ground, recorder) = (outside.clone(), ground.clone(), recorder.clone());
+            tokio::spawn(async move { Beside::start(&outside, &ground.standin_image, &ground.run_id, &recorder).await })
+        });
+        let starting = Mutex::new(starting.collect());
+        let collector = tokio::select! {
             set_up = set_up => set_up?,
             () = cancel.cancelled() => return Err(TrialError::Interrupted),
         };
@@ -149,19 +154,32 @@ impl<'a> Stage<'a> {
             watch,
             helm,
             _collector: collector,
-            beside,
+            starting,
+            beside: Mutex::default(),
             machine,
         })
     }
 
+    /// Makes sure that what answers beside the cluster does: without it the failure would not be the documented one.
+    pub async fn outside_stands(&self) -> Result<(), TrialError> {
+        for starting in self.starting.lock().await.drain(..) {
+            let started = starting.await.map_err(|_| TrialError::Interrupted)?;
+            self.beside.lock().await.push(started?);
+        }
+        Ok(())
+    }
+
     /// Ends what stands beside the cluster, while others go on. The machine is left to whoever removes the namespace.
     pub fn strike(self) -> Option<ColdMachine> {
-        for beside in self.beside {
-            self.ground.sweeper.sweep(async move {
+        let (starting, stand) = (self.starting.into_inner(), self.beside.into_inner());
+        self.ground.sweeper.sweep(async move {
+            let late = futures::future::join_all(starting).await.into_iter().flatten().flatten();
+            for beside in stand.into_iter().chain(late) {
                 let stopped = beside.stop().await;
-                stopped.map_err(|error| format!("failed to remove a container beside the cluster: {error}"))
-            });
-        }
+                stopped.map_err(|error| format!("failed to remove a container beside the cluster: {error}"))?;
+            }
+            Ok::<_, String>(())
+        });
         self.machine
     }
 

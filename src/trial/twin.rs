@@ -16,6 +16,7 @@ pub async fn carry_out(stage: &Stage<'_>, outcome: &mut Outcome, cancel: &Cancel
     stage.given(cancel).await?;
     outcome.given_ms = millis(given.elapsed());
     let ended = stage.engine(&request, "install", cancel).await?;
+    stage.outside_stands().await?;
     outcome.engine_words.clone_from(&ended.words);
     outcome.remedy_ms = Some(millis(ended.elapsed));
 
