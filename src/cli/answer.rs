@@ -73,6 +73,7 @@ fn of_toolchain(error: &ToolchainError) -> ExitCode {
         | ToolchainError::Unsupported { .. }
         | ToolchainError::EngineElsewhere { .. }
         | ToolchainError::EngineRefuses { .. }
+        | ToolchainError::EngineEnded { .. }
         | ToolchainError::EngineSilent { .. } => exit_code::DOCKER,
         ToolchainError::Disk { .. } => exit_code::RESOURCES,
         ToolchainError::Interrupted => exit_code::INTERRUPTED,

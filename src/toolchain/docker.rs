@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
@@ -238,6 +239,8 @@ async fn start_by_hand(files: &Files, missing: &[&str], cancel: &CancellationTok
 }
 
 async fn wait_until_ready(files: &Files, cancel: &CancellationToken) -> Result<Engine, ToolchainError> {
+    // A process that is just becoming dockerd looks for a moment as one that has ended.
+    let ended = AtomicU32::new(0);
     let ready = wait::until(
         "the Docker engine's answer",
         START_DEADLINE,
@@ -252,7 +255,10 @@ async fn wait_until_ready(files: &Files, cancel: &CancellationToken) -> Result<E
                         .read_record()
                         .is_some_and(|record| matches!(&record, Record::ByHand { .. }) && !is_alive(&record)) =>
                 {
-                    Seen::Done(None)
+                    match ended.fetch_add(1, Ordering::Relaxed) {
+                        0..3 => Seen::NotYet("it may have ended".to_owned()),
+                        _ => Seen::Done(None),
+                    }
                 }
                 Ok(Answer::Silent(line) | Answer::Refuses(line)) => Seen::NotYet(line),
                 Ok(Answer::NoClient) => Seen::NotYet("there is no Docker client".to_owned()),
@@ -263,21 +269,22 @@ async fn wait_until_ready(files: &Files, cancel: &CancellationToken) -> Result<E
     match ready.await {
         Ok(Some(engine)) => Ok(engine),
         Err(wait::WaitError::Interrupted { .. }) => Err(ToolchainError::Interrupted),
-        Ok(None) | Err(wait::WaitError::Deadline { .. }) => {
-            let text = fs::read_to_string(files.log()).unwrap_or_default();
-            let last = text
-                .lines()
-                .rev()
-                .find(|line| !line.trim().is_empty())
-                .unwrap_or("(it is empty)")
-                .to_owned();
-            Err(ToolchainError::EngineSilent {
-                seconds: START_DEADLINE.as_secs(),
-                log: files.log(),
-                last,
-            })
-        }
+        Ok(None) => Err(ToolchainError::EngineEnded {
+            log: files.log(),
+            last: last_logged(files),
+        }),
+        Err(wait::WaitError::Deadline { .. }) => Err(ToolchainError::EngineSilent {
+            seconds: START_DEADLINE.as_secs(),
+            log: files.log(),
+            last: last_logged(files),
+        }),
     }
+}
+
+fn last_logged(files: &Files) -> String {
+    let text = fs::read_to_string(files.log()).unwrap_or_default();
+    let last = text.lines().rev().find(|line| !line.trim().is_empty());
+    last.unwrap_or("(it is empty)").to_owned()
 }
 
 /// Removes what a killed engine left that keeps a new one from starting. Each is looked at first: a pid file counts only when the

@@ -16,6 +16,8 @@ pub enum ToolchainError {
     EngineElsewhere { host: String, reason: String },
     #[error("the Docker engine runs but refuses this user ({reason}): join the group `docker` or run as root")]
     EngineRefuses { reason: String },
+    #[error("the Docker engine ended as soon as it was started; the last line of {} is: {last}", log.display())]
+    EngineEnded { log: PathBuf, last: String },
     #[error("the Docker engine did not answer within {seconds}s after it was started; the last line of {} is: {last}", log.display())]
     EngineSilent { seconds: u64, log: PathBuf, last: String },
     #[error("apt-get could not install {packages} ({last}): check the network and the apt sources, or install them by hand")]
