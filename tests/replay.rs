@@ -113,6 +113,10 @@ fn small(files: &[PathBuf]) -> Tested {
 fn replays(file: &Path, scenarios: &[Scenario]) -> Tested {
     let recording = Recording::read(file)?;
     let trial = recording.preamble.trial.as_ref().ok_or("it does not say of which trial it is")?;
+    let name = format!("{}--{}--{}.rekindle", trial.scenario, trial.engine, trial.variant);
+    if file.file_name().is_none_or(|file| file != name.as_str()) {
+        return Err(format!("it is a recording of {trial}, and belongs into {name}").into());
+    }
     let scenario = scenarios
         .iter()
         .find(|scenario| scenario.id == trial.scenario)

@@ -81,7 +81,7 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// Create a cluster that stays, with everything loaded
     Up(up::Args),
-    /// Remove the cluster that `up` made
+    /// Remove the cluster: one that `up` made, or that a run has parked
     Down(down::Args),
     /// Remove every cluster of rekindle's, what dead runs left, and unfinished builds
     Clean(clean::Args),

@@ -91,7 +91,7 @@ pub fn run(args: &ReplayArgs, terminal: Terminal) -> Result<ExitCode, Failure> {
             };
             let moments = replay.moments(end);
             match format {
-                Format::Human => report::replay::moments(&replay, end, &moments, terminal.out),
+                Format::Human => report::replay::moments(&replay, end, &moments, terminal.page(), terminal.out),
                 Format::Json => json(&changes(&replay, moments))?,
             }
         }

@@ -90,6 +90,9 @@ pub fn tasks(evidence: &Evidence) -> Vec<Task<'_>> {
     let mut lives: BTreeMap<(&str, &str, &str), Vec<&Life>> = BTreeMap::new();
     for life in evidence.ever("Job").chain(hook_pods) {
         let counts = life.exists() || life.deleted_at.zip(since).is_some_and(|(gone, since)| gone >= since);
+        // A hook that an earlier attempt had left, and that this one takes away to make it anew, says nothing of this one.
+        let replaced = life.annotation("helm.sh/hook").is_some() && since.is_some_and(|since| life.first_seen() < since);
+        let counts = counts && (life.exists() || !replaced);
         if counts && !over_before_remedy(evidence, life) {
             let key = (life.text("/kind"), life.text("/metadata/namespace"), life.name());
             lives.entry(key).or_default().push(life);

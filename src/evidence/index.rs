@@ -45,3 +45,68 @@ impl Index {
         self.about.get(&(kind.to_owned(), name.to_owned())).into_iter().flatten()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::diagnosis::fixture::{Scene, warning};
+    use crate::evidence::{Evidence, Life};
+
+    fn names<'a>(lives: impl Iterator<Item = &'a Life>) -> Vec<(String, bool)> {
+        lives.map(|life| (life.name().to_owned(), life.exists())).collect()
+    }
+
+    /// What the index finds, and what a look at all objects finds.
+    fn owned(evidence: &Evidence, uid: &str) -> [Vec<(String, bool)>; 2] {
+        let all = evidence.ever("Pod").filter(|pod| pod.owned_by(uid));
+        [names(evidence.ever_owned("Pod", uid)), names(all)]
+    }
+
+    #[test]
+    fn finds_what_a_look_at_all_objects_finds() {
+        let pod = |name: &str, owner: &str| json!({"kind": "Pod", "metadata": {"name": name, "ownerReferences": [{"kind": "Job", "name": owner}]}});
+        let mut scene = Scene::new();
+        scene
+            .object(pod("b", "x"))
+            .object(pod("a", "x"))
+            .object(pod("c", "y"))
+            .object(pod("d", "x"));
+        // Adopted by another, gone, and gone and there again.
+        scene
+            .at(1)
+            .object(pod("d", "y"))
+            .deleted(pod("b", "x"))
+            .deleted(pod("a", "x"))
+            .object(pod("a", "x"));
+        let evidence = scene.evidence();
+        for (uid, expected) in [
+            ("Job/x/0", &["a", "a", "b"][..]),
+            ("Job/y/0", &["c", "d"]),
+            ("Job/z/0", &[]),
+            ("", &[]),
+        ] {
+            let [found, all] = owned(&evidence, uid);
+            assert_eq!(found, all, "{uid}");
+            assert_eq!(found.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), expected, "{uid}");
+        }
+        assert_eq!(names(evidence.owned("Pod", "Job/x/0")), [("a".to_owned(), true)]);
+    }
+
+    #[test]
+    fn finds_the_events_about_an_object() {
+        let (pod, other) = (
+            json!({"kind": "Pod", "metadata": {"name": "p"}}),
+            json!({"kind": "Job", "metadata": {"name": "p"}}),
+        );
+        let mut scene = Scene::new();
+        scene
+            .object(pod.clone())
+            .object(warning(&pod, "Failed", "a"))
+            .object(warning(&pod, "BackOff", "b"));
+        scene.object(warning(&other, "Created", "c")).deleted(warning(&pod, "Failed", "a"));
+        let evidence = scene.evidence();
+        let life = evidence.get("Pod", "shop", "p").unwrap();
+        assert_eq!(names(evidence.events_about(life)), [("p.BackOff".to_owned(), true)]);
+    }
+}

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::chain::{self, Timing};
-use super::text::{Paint, pad_left, tame, took};
+use super::text::{Paint, pad_left, tame, took, wrap};
 use crate::diagnosis::Diagnosis;
 use crate::diagnosis::moments::Moment;
 use crate::evidence::{Fact, Recording};
@@ -12,7 +12,7 @@ use crate::replay::{Chosen, Drift, Prefix, Replay};
 /// Where the recording comes from, which moment this is, and the diagnosis.
 pub fn diagnosis(replay: &Replay<'_>, prefix: Prefix, columns: usize, paint: Paint) -> String {
     let recording = replay.recording;
-    let mut text = format!("{}\n", paint.bold(&origin(recording)));
+    let mut text = origin(recording, columns, paint);
     let of = format!("{} of {} entries", prefix.entries, recording.entries.len());
     let moment = since_start(replay, prefix.at).unwrap_or_else(|| prefix.at.to_string());
     let which = match prefix.chosen {
@@ -49,7 +49,7 @@ pub fn diagnosis(replay: &Replay<'_>, prefix: Prefix, columns: usize, paint: Pai
 }
 
 /// `hook-target-unreachable::helm-4::broken, recorded at … by rekindle 0.1.0 on Kubernetes v1.34.4, helm-4 v4.3.1`
-fn origin(recording: &Recording) -> String {
+fn origin(recording: &Recording, columns: usize, paint: Paint) -> String {
     let (preamble, header) = (&recording.preamble, recording.header());
     let what = match &preamble.trial {
         Some(trial) => trial.to_string(),
@@ -61,10 +61,11 @@ fn origin(recording: &Recording) -> String {
         .map(|(engine, version)| format!(", {engine} {version}"))
         .collect();
     let at = preamble.recorded_at.strftime("%F %T UTC");
-    tame(&format!(
+    let origin = tame(&format!(
         "{what}, recorded {at} by {} on Kubernetes {}{engines}",
         header.recorder, header.kubernetes_version
-    ))
+    ));
+    wrap(&origin, columns).iter().map(|line| paint.bold(line) + "\n").collect()
 }
 
 fn since_start(replay: &Replay<'_>, at: Timestamp) -> Option<String> {
@@ -106,7 +107,7 @@ fn timing(replay: &Replay<'_>, prefix: Prefix, diagnosis: &Diagnosis) -> Timing 
 }
 
 /// When what was known changed within the first so many entries, beside what the engine did.
-pub fn moments(replay: &Replay<'_>, entries: usize, moments: &[Moment], paint: Paint) -> String {
+pub fn moments(replay: &Replay<'_>, entries: usize, moments: &[Moment], columns: usize, paint: Paint) -> String {
     let recording = replay.recording;
     let begin = replay.engine_started().map_or(recording.header().observed_at, |(at, _)| at);
     let concluded = recording
@@ -134,7 +135,7 @@ pub fn moments(replay: &Replay<'_>, entries: usize, moments: &[Moment], paint: P
         known = identity;
     }
     rows.sort_by_key(|(at, _)| *at);
-    let mut text = format!("{}\n\n", paint.bold(&origin(recording)));
+    let mut text = origin(recording, columns, paint) + "\n";
     for (at, what) in rows {
         let after = at.duration_since(begin);
         let sign = if after.is_negative() { "-" } else { "" };
