@@ -74,7 +74,7 @@ fn options(folder: &Path) -> Result<Options, String> {
         profile: Profile::Fast,
         jobs: None,
         keep: false,
-        park: !dirs.ci,
+        park: false,
         cluster: None,
         recordings: None,
         toolchain: rekindle::toolchain::Options {

@@ -69,9 +69,9 @@ pub struct Common {
     /// Keep the cluster and the namespaces of the trials
     #[arg(long, help_heading = "Where to run it")]
     keep: bool,
-    /// Remove the cluster at the end instead of parking it for the next run, as where CI is set
+    /// Park the cluster at the end instead of removing it: paused, for the next run to use; never where CI is set
     #[arg(long, help_heading = "Where to run it")]
-    no_park: bool,
+    park: bool,
     /// The name of the cluster: one that is up is used and stays, else it is made for this run [default: rekindle]
     #[arg(long, value_name = "NAME", help_heading = "Where to run it")]
     name: Option<String>,
@@ -124,7 +124,7 @@ pub async fn run_and_record(args: Common, recordings: Option<Recordings>, contex
         profile: args.profile,
         jobs: args.jobs,
         keep: args.keep,
-        park: !args.no_park && !context.dirs.ci,
+        park: args.park && !context.dirs.ci,
         cluster: args.name,
         recordings,
         toolchain: context.toolchain(args.node_image),
