@@ -2,13 +2,14 @@
 //!
 //! A slot is an `flock` on a file, never a process id: the kernel frees it however its holder ends.
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::path::Path;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::journal::{JournalError, io};
+use super::lock::{Lock, take};
 use crate::wait::{Seen, WaitError, until};
 
 /// How long to wait for a slot: every other trial of a large suite may come first.
@@ -18,8 +19,8 @@ const LOOK: Duration = Duration::from_millis(50);
 /// Why there is no slot.
 #[derive(Debug, thiserror::Error)]
 pub enum SlotError {
-    #[error("the slot {} could not be taken ({source}): check the permissions and free space of its folder", path.display())]
-    Io { path: PathBuf, source: std::io::Error },
+    #[error(transparent)]
+    File(#[from] JournalError),
     #[error(transparent)]
     Wait(#[from] WaitError),
 }
@@ -27,7 +28,7 @@ pub enum SlotError {
 /// The right to carry out one trial; free again when this is dropped or the process ends.
 #[derive(Debug)]
 pub struct Slot {
-    _held: File,
+    _held: Lock,
 }
 
 impl Slot {
@@ -37,10 +38,7 @@ impl Slot {
     /// When none gets free before the deadline, or the folder cannot be used.
     pub async fn take(state: &Path, count: usize, cancel: &CancellationToken) -> Result<Self, SlotError> {
         let folder = state.join("slots");
-        std::fs::create_dir_all(&folder).map_err(|source| SlotError::Io {
-            path: folder.clone(),
-            source,
-        })?;
+        std::fs::create_dir_all(&folder).map_err(|source| io("made", &folder, source))?;
         let look = || async {
             for number in 0..count.max(1) {
                 match try_take(&folder.join(number.to_string())) {
@@ -51,27 +49,12 @@ impl Slot {
             }
             Seen::NotYet(format!("all {count} are taken by other trials"))
         };
-        until("a slot for a trial", TURN, LOOK, cancel, look).await?
+        Ok(until("a slot for a trial", TURN, LOOK, cancel, look).await??)
     }
 }
 
-fn try_take(path: &Path) -> Result<Option<Slot>, SlotError> {
-    let failed = |source| SlotError::Io {
-        path: path.to_owned(),
-        source,
-    };
-    let file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)
-        .map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => Ok(Some(Slot { _held: file })),
-        Err(TryLockError::WouldBlock) => Ok(None),
-        Err(TryLockError::Error(source)) => Err(failed(source)),
-    }
+fn try_take(path: &Path) -> Result<Option<Slot>, JournalError> {
+    Ok(take(path, File::try_lock)?.map(|lock| Slot { _held: lock }))
 }
 
 #[cfg(test)]
