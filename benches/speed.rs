@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 use rekindle::cli::Dirs;
 use rekindle::cluster::{self, Cluster};
 use rekindle::command::Command;
-use rekindle::diagnosis::detectors::DETECTORS;
 use rekindle::events::Events;
 use rekindle::outcome::{Outcome, Profile, Variant};
 use rekindle::report;
@@ -62,23 +61,8 @@ fn line(what: &str, n: usize, measured: String, bound: &str, holds: bool) -> boo
 
 async fn measure() -> Result<bool, Error> {
     let dirs = Dirs::from_environment()?;
-    let options = Options {
-        scenarios: scenario::load_all("scenarios".as_ref())?,
-        engines: Vec::new(),
-        profile: Profile::Fast,
-        jobs: None,
-        keep: false,
-        park: false,
-        cluster: None,
-        recordings: None,
-        toolchain: toolchain::Options {
-            node_image: None,
-            engines: Vec::new(),
-            cache: dirs.cache,
-            state: dirs.state,
-        },
-        detectors: DETECTORS,
-    };
+    let toolchain = toolchain::Options::new(dirs.cache, dirs.state);
+    let options = Options::new(scenario::load_all("scenarios".as_ref())?, Profile::Fast, toolchain);
     let cancel = CancellationToken::new();
     let tools = toolchain::prepare(&options.toolchain, &Events::silent(), &cancel).await?;
     let mut holds = clusters(&options, &tools, &cancel).await?;

@@ -321,6 +321,19 @@ impl Command {
     }
 }
 
+/// Gives the terminal to a program, such as a shell, until the user ends it. It is in our process group: what the user types is for it.
+///
+/// # Errors
+/// When it does not start.
+#[allow(clippy::disallowed_methods, reason = "the only place that spawns")]
+pub fn hand_over(program: &OsStr, envs: &[(&str, OsString)]) -> std::io::Result<()> {
+    let none: [&OsStr; 0] = [];
+    let expression = envs
+        .iter()
+        .fold(duct::cmd(program, none), |expression, (key, value)| expression.env(key, value));
+    expression.unchecked().run().map(drop)
+}
+
 /// A SIGKILL of ours is nobody's order to go on: Helm would install, and kind create, what no one waits for any more.
 #[cfg(target_os = "linux")]
 fn end_with_parent(command: &mut std::process::Command) {

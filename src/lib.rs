@@ -22,6 +22,7 @@ pub mod outcome;
 pub mod remedy;
 pub mod replay;
 pub mod report;
+pub mod reproduce;
 pub mod run;
 pub mod scenario;
 pub mod toolchain;

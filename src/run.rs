@@ -14,6 +14,7 @@ use crate::cli::{ProvisionError, provision};
 use crate::cluster::slots::Slot;
 use crate::cluster::{self, Cluster};
 use crate::diagnosis::Detector;
+use crate::diagnosis::detectors::DETECTORS;
 use crate::events::{Event, Events};
 use crate::outcome::{Outcome, Profile, TrialId, Variant};
 use crate::report::{Report, Run, Versions};
@@ -47,6 +48,24 @@ pub struct Options {
     pub recordings: Option<Recordings>,
     pub toolchain: toolchain::Options,
     pub detectors: &'static [&'static Detector],
+}
+
+impl Options {
+    /// Every engine and detector, everything removed at the end, nothing recorded.
+    pub fn new(scenarios: Vec<Scenario>, profile: Profile, toolchain: toolchain::Options) -> Self {
+        Self {
+            scenarios,
+            engines: Vec::new(),
+            profile,
+            jobs: None,
+            keep: false,
+            park: false,
+            cluster: None,
+            recordings: None,
+            toolchain,
+            detectors: DETECTORS,
+        }
+    }
 }
 
 /// The trials that these options ask for, in the order in which they start: the longest waits first.

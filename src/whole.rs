@@ -20,14 +20,26 @@ impl WholeFile {
     /// # Errors
     /// When nothing can be written in the folder.
     pub fn create(path: &Path) -> io::Result<Self> {
+        // It is for everybody who may read the folder, such as the CI system that collects it.
+        Self::with_mode(path, 0o644)
+    }
+
+    /// The same, for a file that only this user may read.
+    ///
+    /// # Errors
+    /// When nothing can be written in the folder.
+    pub fn private(path: &Path) -> io::Result<Self> {
+        Self::with_mode(path, 0o600)
+    }
+
+    fn with_mode(path: &Path, mode: u32) -> io::Result<Self> {
         let folder = match path.parent() {
             Some(folder) if !folder.as_os_str().is_empty() => folder,
             _ => Path::new("."),
         };
         let file = tempfile::Builder::new()
             .prefix(".rekindle-")
-            // It is for everybody who may read the folder, such as the CI system that collects it.
-            .permissions(Permissions::from_mode(0o644))
+            .permissions(Permissions::from_mode(mode))
             .tempfile_in(folder)?;
         Ok(Self {
             file: BufWriter::new(file),

@@ -285,3 +285,35 @@ async fn a_part_of_a_recording_is_diagnosed_where_that_is_asked_for() {
     );
     assert!(output.text().contains("Secret db-login does not exist"), "{}", output.text());
 }
+
+#[tokio::test]
+async fn a_step_of_what_is_not_lit_says_how_to_begin_and_makes_nothing() {
+    let state = tempfile::tempdir().unwrap();
+    let folder = state.path().to_string_lossy().into_owned();
+    for step in ["diagnose", "remedy", "verify", "clean"] {
+        let output = rekindle(&["reproduce", "ttl-deleted-job", "--step", step, "--state", &folder]).await;
+        let stderr = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{step}: {stderr}");
+        assert!(
+            stderr.contains("ttl-deleted-job is not lit on the cluster rekindle; begin with `rekindle reproduce ttl-deleted-job`"),
+            "{step}: {stderr}"
+        );
+        assert!(std::fs::read_dir(state.path()).unwrap().next().is_none(), "{step}");
+    }
+    let cases: [(&[&str], &str); 3] = [
+        (
+            &["reproduce", "ttl-deleted-jb", "--state", &folder],
+            "did you mean `ttl-deleted-job`?",
+        ),
+        (
+            &["reproduce", "ttl-deleted-job", "--engine", "helm-5", "--state", &folder],
+            "did you mean `helm-",
+        ),
+        (&["reproduce", "ttl-deleted-job", "--step", "mend"], "invalid value 'mend'"),
+    ];
+    for (args, words) in cases {
+        let output = rekindle(args).await;
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        assert!(stderr(&output).contains(words), "{args:?}: {}", stderr(&output));
+    }
+}

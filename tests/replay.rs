@@ -67,23 +67,7 @@ fn files(scenarios: &[Scenario]) -> Vec<PathBuf> {
 
 /// There is a recording of each trial, and none of something else.
 fn complete(files: &[PathBuf], scenarios: &[Scenario]) -> Tested {
-    let options = Options {
-        scenarios: scenarios.to_vec(),
-        engines: Vec::new(),
-        profile: Profile::Fast,
-        jobs: None,
-        keep: false,
-        park: false,
-        cluster: None,
-        recordings: None,
-        toolchain: rekindle::toolchain::Options {
-            node_image: None,
-            engines: Vec::new(),
-            cache: PathBuf::new(),
-            state: PathBuf::new(),
-        },
-        detectors: DETECTORS,
-    };
+    let options = Options::new(scenarios.to_vec(), Profile::Fast, rekindle::toolchain::Options::new("", ""));
     let wanted: BTreeSet<PathBuf> = run::trials(&options)
         .iter()
         .map(|trial| Recordings::BesideScenarios.file(trial))
@@ -141,7 +125,7 @@ fn replays(file: &Path, scenarios: &[Scenario]) -> Tested {
     };
 
     let mut course = Course::new(recording.header().clone(), DETECTORS, recording.header().observed_at);
-    let (mut right_since, mut gave_up, mut remedy) = (None, None, false);
+    let (mut right_since, mut gave_up, mut remedy, mut mended) = (None, None, false, false);
     for (index, entry) in recording.entries.iter().enumerate() {
         course.take(std::slice::from_ref(entry), || entry.at);
         let diagnosis = course.latest();
@@ -163,7 +147,16 @@ fn replays(file: &Path, scenarios: &[Scenario]) -> Tested {
             Fact::RemedyStarted { .. } => remedy = true,
             _ => {}
         }
-        if !remedy {
+        if remedy {
+            if mended && !diagnosis.causes.is_empty() {
+                return Err(wrong(
+                    &format!("entry {}, at {}, when it had been mended,", index + 1, entry.at),
+                    diagnosis,
+                )
+                .into());
+            }
+            mended |= diagnosis.causes.is_empty();
+        } else {
             let right = judge::exactly(expected, diagnosis);
             right_since = right.then(|| right_since.unwrap_or(index));
         }

@@ -11,7 +11,6 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use libtest_mimic::{Arguments, Failed, Trial as Test};
 use rekindle::cli::Dirs;
 use rekindle::cli::interrupt::Interrupt;
-use rekindle::diagnosis::detectors::DETECTORS;
 use rekindle::events::Events;
 use rekindle::outcome::{Outcome, Profile, Verdict};
 use rekindle::report::chain;
@@ -68,23 +67,9 @@ fn main() -> ExitCode {
 
 fn options(folder: &Path) -> Result<Options, String> {
     let dirs = Dirs::from_environment().map_err(|error| error.to_string())?;
-    Ok(Options {
-        scenarios: scenario::load_all(folder).map_err(|error| error.to_string())?,
-        engines: Vec::new(),
-        profile: Profile::Fast,
-        jobs: None,
-        keep: false,
-        park: false,
-        cluster: None,
-        recordings: None,
-        toolchain: rekindle::toolchain::Options {
-            node_image: None,
-            engines: Vec::new(),
-            cache: dirs.cache,
-            state: dirs.state,
-        },
-        detectors: DETECTORS,
-    })
+    let scenarios = scenario::load_all(folder).map_err(|error| error.to_string())?;
+    let toolchain = rekindle::toolchain::Options::new(dirs.cache, dirs.state);
+    Ok(Options::new(scenarios, Profile::Fast, toolchain))
 }
 
 fn judge(outcome: &Outcome, expected: Verdict) -> Result<(), Failed> {

@@ -10,6 +10,7 @@ pub mod interrupt;
 mod list;
 mod record;
 mod replay;
+mod reproduce;
 mod run;
 pub mod scenarios;
 mod schema;
@@ -38,6 +39,7 @@ Examples:
   rekindle explain hook-target-unreachable            one failure: symptom, cause, remedy
   rekindle run hook-target-unreachable                break it, diagnose it, mend it
   rekindle run --engine helm-4                        every scenario, one engine
+  rekindle reproduce ttl-deleted-job                  break it, and look around in it
   rekindle replay FILE --at 8s                        what was known 8 s after the engine began
   rekindle clean                                      remove all that rekindle left behind
 
@@ -75,6 +77,8 @@ enum Command {
     Record(record::RecordArgs),
     /// Diagnose a recording, at any of its moments, without a cluster
     Replay(replay::ReplayArgs),
+    /// Light one failure and leave it as it is, with a shell; then put it out step by step
+    Reproduce(reproduce::ReproduceArgs),
     /// List the scenarios
     List(list::ListArgs),
     /// Explain one failure: symptom, cause, detection, remedy
@@ -105,8 +109,7 @@ impl Context {
         toolchain::Options {
             node_image,
             engines: crate::engine::NAMES.iter().map(|name| (*name).to_owned()).collect(),
-            cache: self.dirs.cache.clone(),
-            state: self.dirs.state.clone(),
+            ..toolchain::Options::new(&self.dirs.cache, &self.dirs.state)
         }
     }
 }
@@ -216,6 +219,7 @@ fn start(cli: Cli, terminal: Terminal) -> Result<ExitCode, Failure> {
         let ended = match cli.command {
             Command::Run(args) => run::run(args, &context).await,
             Command::Record(args) => record::run(args, &context).await,
+            Command::Reproduce(args) => reproduce::run(args, &context).await,
             Command::Up(args) => answer::up(&args, &context).await,
             Command::Down(args) => answer::down(&args, &context).await,
             Command::Clean(args) => answer::clean(&args, &context).await,

@@ -9,7 +9,6 @@ use super::Context;
 use super::failure::{Failure, unknown};
 use super::scenarios::{self, Entry};
 use super::terminal::{complain, put};
-use crate::diagnosis::detectors::DETECTORS;
 use crate::events::Events;
 use crate::exit_code::{self, ExitCode};
 use crate::outcome::{Outcome, Profile};
@@ -98,7 +97,11 @@ pub enum Format {
     Json,
 }
 
-fn profile(name: &str) -> Result<Profile, String> {
+/// Reads a profile's name.
+///
+/// # Errors
+/// Where there is none of that name, with the nearest.
+pub fn profile(name: &str) -> Result<Profile, String> {
     match name {
         "fast" => Ok(Profile::Fast),
         "faithful" => Ok(Profile::Faithful),
@@ -119,16 +122,13 @@ pub async fn run_and_record(args: Common, recordings: Option<Recordings>, contex
     let chosen = scenarios::select(entries, &args.names)?;
     all.retain(|scenario| chosen.iter().any(|entry| entry.id == scenario.id));
     let options = Options {
-        scenarios: all,
         engines,
-        profile: args.profile,
         jobs: args.jobs,
         keep: args.keep,
         park: args.park && !context.dirs.ci,
         cluster: args.name,
         recordings,
-        toolchain: context.toolchain(args.node_image),
-        detectors: DETECTORS,
+        ..Options::new(all, args.profile, context.toolchain(args.node_image))
     };
 
     let (events, receiver) = Events::channel();

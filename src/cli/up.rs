@@ -4,6 +4,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cluster::{self, Cluster, ClusterError};
 use crate::events::Events;
+use crate::report::shell::quoted;
 use crate::toolchain::{self, Toolchain, ToolchainError};
 
 /// Create the cluster, or attach to the one that is up, and keep it.
@@ -88,24 +89,4 @@ fn how_to_use(cluster: &Cluster, tools: &Toolchain) -> String {
         quoted(&cluster.kubeconfig.display().to_string()),
         quoted(&tools.kubectl.display().to_string()),
     )
-}
-
-/// As a shell would need it.
-fn quoted(text: &str) -> String {
-    if text.chars().all(|c| c.is_ascii_alphanumeric() || "/-_.+:".contains(c)) {
-        text.to_owned()
-    } else {
-        format!("'{}'", text.replace('\'', r"'\''"))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn paths_survive_the_shell() {
-        assert_eq!(quoted("/a/b-1.2"), "/a/b-1.2");
-        assert_eq!(quoted("/a b/it's"), r"'/a b/it'\''s'");
-    }
 }

@@ -57,7 +57,10 @@ pub fn node_names(cluster: &str, pool: u32) -> Vec<String> {
 /// writes for the Kubernetes at hand, and keeps the arguments that it sets itself. One control plane with nothing to lose needs no leader
 /// election, which also costs controllers 11 s after a pause, and no fsync in etcd. The controller manager asks for an account per controller
 /// at its start: with its usual 20 requests a second that alone takes five seconds, in which no pod is created.
-/// A node whose cluster was parked has not been heard of for as long; that is no reason to give it up.
+/// A node whose cluster was parked has not been heard of for as long; that is no reason to give it up. What its kubelet sees first after
+/// that is that nothing has been heard of the container runtime either, and it says that it is not ready: with its usual ten seconds between
+/// two looks at itself, no pod would be started for as long. A look costs a few milliseconds, and it is told to the cluster when it changes.
+/// The lease, which says that the node is there, is renewed four times in its duration.
 ///
 /// kind takes the control plane's taint away from a cluster's only node; beside workers it has to be told. The workers have a taint of
 /// their own from the first moment: nothing of the cluster may settle on a machine that is to vanish again.
@@ -94,6 +97,11 @@ kubeadmConfigPatches:
     local:
       extraArgs:
         unsafe-no-fsync: "true"
+- |
+  kind: KubeletConfiguration
+  nodeStatusUpdateFrequency: 1s
+  nodeStatusReportFrequency: 5m0s
+  nodeLeaseDurationSeconds: 4
 nodes:
 "#
     );

@@ -342,5 +342,10 @@ async fn missing(client: &kube::Client, node: &str) -> Result<Option<String>, ku
 
 /// Where the kubeconfig of a run's cluster lies. The folder is the run's own, so that it can go with it.
 pub fn kubeconfig_path(state: &Path, cluster: &str) -> PathBuf {
-    state.join("clusters").join(cluster).join("kubeconfig")
+    folder(state, cluster).join("kubeconfig")
+}
+
+/// The folder of a cluster's own files.
+pub fn folder(state: &Path, cluster: &str) -> PathBuf {
+    state.join("clusters").join(cluster)
 }

@@ -11,7 +11,7 @@ mod error;
 mod freezer;
 mod inside;
 mod journal;
-mod lock;
+pub mod lock;
 mod owner;
 mod park;
 pub mod pool;
@@ -371,6 +371,11 @@ pub async fn wake_docker(options: &toolchain::Options, events: &Events, cancel: 
         return Ok(());
     }
     toolchain::prepare(options, events, cancel).await.map(drop)
+}
+
+/// The folder of all that belongs to a cluster and goes with it.
+pub fn folder(state: &Path, name: &str) -> PathBuf {
+    create::folder(state, name)
 }
 
 /// The images that were saved for new nodes; nothing to keep once nothing else is.

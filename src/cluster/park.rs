@@ -130,31 +130,49 @@ pub async fn wake(journal: &Journal, entry: &mut Entry, cancel: &CancellationTok
     }
 }
 
-/// Whether every node has said since then that it is there: before that, the control plane's picture of it is from before the pause.
+/// Whether every node has said since then that it is there, and is ready for pods: before that, the control plane's picture of it is from
+/// before the pause.
 async fn renewed(client: &kube::Client, since: Timestamp) -> Seen<()> {
     let nodes: Api<Node> = Api::all(client.clone());
     let leases: Api<Lease> = Api::namespaced(client.clone(), "kube-node-lease");
     let everything = ListParams::default();
-    let (nodes, leases) = match tokio::try_join!(nodes.list_metadata(&everything), leases.list(&everything)) {
+    let (nodes, leases) = match tokio::try_join!(nodes.list(&everything), leases.list(&everything)) {
         Ok(found) => found,
         Err(error) => return Seen::NotYet(error.to_string()),
     };
-    let fresh = |node: &str| {
-        leases.iter().any(|lease| {
+    let mut waiting = Vec::new();
+    for node in &nodes {
+        let name = node.metadata.name.as_deref().unwrap_or_default();
+        let fresh = leases.iter().any(|lease| {
             let renewed = lease.spec.as_ref().and_then(|spec| spec.renew_time.as_ref());
-            lease.metadata.name.as_deref() == Some(node) && renewed.is_some_and(|renewed| renewed.0 >= since)
-        })
-    };
-    let stale: Vec<_> = nodes
-        .iter()
-        .filter_map(|node| node.metadata.name.clone())
-        .filter(|node| !fresh(node))
-        .collect();
-    if stale.is_empty() {
+            lease.metadata.name.as_deref() == Some(name) && renewed.is_some_and(|renewed| renewed.0 >= since)
+        });
+        if !fresh {
+            waiting.push(format!("{name} has not renewed its lease"));
+        } else if !takes_pods(node) {
+            waiting.push(format!("{name} is not ready"));
+        }
+    }
+    if waiting.is_empty() {
         Seen::Done(())
     } else {
-        Seen::NotYet(format!("{} has not renewed its lease", stale.join(", ")))
+        Seen::NotYet(waiting.join(", "))
     }
+}
+
+/// Whether a node is ready, and the control plane has taken note of that.
+fn takes_pods(node: &Node) -> bool {
+    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
+    let ready = conditions
+        .into_iter()
+        .flatten()
+        .any(|condition| condition.type_ == "Ready" && condition.status == "True");
+    let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_ref());
+    ready
+        && !taints
+            .into_iter()
+            .flatten()
+            .any(|taint| taint.key.starts_with("node.kubernetes.io/"))
 }
 
 /// A namespace that a former run has left.
@@ -187,6 +205,23 @@ mod tests {
                 standin: image("standin"),
             },
         }
+    }
+
+    #[test]
+    fn a_node_that_is_not_ready_or_still_taken_for_one_takes_no_pods() {
+        let node = |ready: &str, taints: serde_json::Value| {
+            serde_json::from_value::<Node>(serde_json::json!({
+                "metadata": {"name": "n"}, "spec": {"taints": taints},
+                "status": {"conditions": [{"type": "MemoryPressure", "status": "False"}, {"type": "Ready", "status": ready}]}
+            }))
+            .unwrap()
+        };
+        let taint = |key: &str| serde_json::json!([{"key": key, "effect": "NoSchedule"}]);
+        assert!(takes_pods(&node("True", serde_json::json!([]))));
+        assert!(takes_pods(&node("True", taint("rekindle.dev/pool"))));
+        assert!(!takes_pods(&node("False", serde_json::json!([]))));
+        assert!(!takes_pods(&node("True", taint("node.kubernetes.io/not-ready"))));
+        assert!(!takes_pods(&Node::default()));
     }
 
     #[test]

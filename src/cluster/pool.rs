@@ -31,6 +31,8 @@ use crate::wait::{Seen, WaitError, until};
 use machine::Machine;
 
 const LOOK: Duration = Duration::from_millis(100);
+/// What stands behind the name of a lease that nobody holds, and whose node is to stay as it is. No name ends like this.
+const KEPT: &str = " (kept)";
 
 /// What all nodes of a pool share.
 struct Ground {
@@ -118,6 +120,9 @@ impl Pool {
             let mut holders = Vec::new();
             for node in &self.ground.nodes {
                 match self.try_lock(node) {
+                    Ok(Ok((_, left_by))) if left_by.ends_with(KEPT) => {
+                        holders.push(format!("{node} is kept for {}", left_by.trim_end_matches(KEPT)));
+                    }
                     Ok(Ok((lock, left_by))) => return Seen::Done(Ok((node.clone(), lock, left_by))),
                     Ok(Err(holder)) => holders.push(format!("{node} is leased by {holder}")),
                     Err(error) => return Seen::Done(Err(error)),
@@ -148,7 +153,27 @@ impl Pool {
             machine.put_back(cancel).await?;
         }
         machine.furnish(cancel).await?;
-        Ok(Lease::new(self.ground.clone(), node, name, lock))
+        Ok(Lease::new(self.ground.clone(), node, name, lock, false))
+    }
+
+    /// Takes a node back that was left as it was with [`Lease::keep`].
+    ///
+    /// # Errors
+    /// [`PoolError::Lost`], when it was not, or another process has it.
+    pub async fn resume(&self, name: &str) -> Result<Lease, PoolError> {
+        for node in &self.ground.nodes {
+            if let Ok((lock, left_by)) = self.try_lock(node)?
+                && left_by.strip_suffix(KEPT) == Some(name)
+            {
+                lock.note(name).map_err(|source| io("written", &self.lock_path(node), source))?;
+                let up = self.machine(node).is_registered().await;
+                return Ok(Lease::new(self.ground.clone(), node.clone(), name, lock, up));
+            }
+        }
+        Err(PoolError::Lost {
+            cluster: self.ground.cluster.clone(),
+            name: name.to_owned(),
+        })
     }
 
     /// Locks a node and tells which lease was not given back, if any; or who holds it.
@@ -237,10 +262,19 @@ mod tests {
             error.contains("x-worker is leased by trial-of-x-worker, x-worker2 is leased by trial-of-x-worker2"),
             "{error}"
         );
+        // One that is to stay as it is goes to nobody else.
+        locks[0].note("reproduction (kept)").unwrap();
+        drop(locks.remove(0));
+        let error = pool.lease("me", wait, &CancellationToken::new()).await.err().unwrap().to_string();
+        assert!(error.contains("x-worker is kept for reproduction, x-worker2 is leased"), "{error}");
+        assert!(matches!(pool.resume("other").await.err().unwrap(), PoolError::Lost { .. }));
+        assert_eq!(pool.resume("reproduction").await.unwrap().node(), "x-worker");
+        let (lock, _) = pool.try_lock("x-worker").unwrap().unwrap();
+        locks.insert(0, lock);
         // A holder that ends without a word leaves its name, and somebody who gives back does not.
         locks[1].note("").unwrap();
         drop(locks);
-        assert_eq!(pool.try_lock("x-worker").unwrap().unwrap().1, "trial-of-x-worker");
+        assert_eq!(pool.try_lock("x-worker").unwrap().unwrap().1, "reproduction");
         assert_eq!(pool.try_lock("x-worker2").unwrap().unwrap().1, "");
     }
 }

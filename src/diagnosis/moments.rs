@@ -112,6 +112,11 @@ impl Course {
         &self.evidence
     }
 
+    /// How many entries were taken in.
+    pub fn entries(&self) -> usize {
+        self.entries
+    }
+
     /// What can be said now.
     pub fn latest(&self) -> &Diagnosis {
         &self.latest

@@ -79,12 +79,24 @@ pub fn relevant<'a>(evidence: &'a Evidence, kind: &'a str) -> Vec<&'a Life> {
     newest.into_values().collect()
 }
 
-/// Whether the object was gone or had failed for good before the remedy began.
+/// Whether the object was gone or had failed for good before the remedy began; or is a pod from before it whose owner has gone since, and
+/// which goes with it.
 pub fn over_before_remedy(evidence: &Evidence, life: &Life) -> bool {
     evidence.remedy_started.is_some_and(|remedy| {
         life.deleted_at.is_some_and(|gone| gone <= remedy)
             || life.text("/kind") == "Job" && matches!(job_state(life), JobState::Failed { at, .. } if at.is_none_or(|at| at <= remedy))
+            || life.text("/kind") == "Pod" && life.first_seen() <= remedy && owner(evidence, life).is_some_and(|owner| !owner.exists())
     })
+}
+
+/// The object that owns this one, if it was ever seen.
+fn owner<'a>(evidence: &'a Evidence, life: &Life) -> Option<&'a Life> {
+    let owner = life.list("/metadata/ownerReferences").first()?;
+    let text = |key: &str| owner.get(key).and_then(Value::as_str).unwrap_or_default();
+    evidence
+        .ever_named(text("kind"), life.text("/metadata/namespace"), text("name"))
+        .iter()
+        .find(|found| found.uid() == text("uid"))
 }
 
 /// The pods of an owner (by UID) that count: those that exist and are not leaving, and where the owner is a Job or is gone itself, all

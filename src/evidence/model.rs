@@ -264,3 +264,13 @@ pub struct Timeline {
     pub header: Header,
     pub entries: Vec<Entry>,
 }
+
+impl Timeline {
+    /// Nothing was noticed yet.
+    pub fn begin(header: Header) -> Self {
+        Self {
+            header,
+            entries: Vec::new(),
+        }
+    }
+}

@@ -44,18 +44,22 @@ pub struct News {
 impl Recorder {
     /// A recorder with an empty timeline. `key` is the key of the hashes that stand for Secret values.
     pub fn new(header: Header, key: [u8; 32]) -> Self {
-        let state = State {
-            timeline: Timeline {
-                header,
-                entries: Vec::new(),
-            },
-            redactor: Redactor::new(key),
-            rewritten: 0,
-        };
-        Self(Arc::new(Inner {
-            state: Mutex::new(state),
+        Self::resume(Timeline::begin(header), key)
+    }
+
+    /// A recorder that goes on with a timeline. With the `key` that it was begun with, a value has the same hash as before.
+    pub fn resume(timeline: Timeline, key: [u8; 32]) -> Self {
+        let inner = Inner {
             news: Notify::new(),
-        }))
+            state: Mutex::new(State {
+                timeline,
+                redactor: Redactor::new(key),
+                rewritten: 0,
+            }),
+        };
+        // What is there already is news to the one who listens.
+        inner.news.notify_one();
+        Self(Arc::new(inner))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -10,9 +10,10 @@ pub mod junit;
 pub mod markdown;
 mod progress;
 pub mod replay;
+pub mod reproduction;
 #[cfg(test)]
 mod samples;
-mod shell;
+pub mod shell;
 pub mod summary;
 pub mod text;
 

@@ -54,6 +54,15 @@ fn units(words: Vec<String>) -> Vec<String> {
     units
 }
 
+/// As a shell would need it.
+pub fn quoted(text: &str) -> String {
+    if text.chars().all(|c| c.is_ascii_alphanumeric() || "/-_.+:".contains(c)) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -65,5 +74,11 @@ mod tests {
             lines,
             ["helm upgrade r ./chart \\", "  --set 'a=b c d e f' \\", "  --wait --timeout 10m"]
         );
+    }
+
+    #[test]
+    fn paths_survive_the_shell() {
+        assert_eq!(quoted("/a/b-1.2"), "/a/b-1.2");
+        assert_eq!(quoted("/a b/it's"), r"'/a b/it'\''s'");
     }
 }

@@ -15,7 +15,7 @@ const IN_FULL: usize = 12;
 /// How many lines of the engine's last words are shown.
 const WORDS: usize = 6;
 /// Longer lines are hard to read, however wide the terminal is.
-const WIDEST: usize = 120;
+pub const WIDEST: usize = 120;
 
 /// The whole summary. `files` are the reports that were written. The numbers stand on a line of their own, the last one.
 pub fn render(report: &Report, files: &[PathBuf], columns: usize, quiet: bool, paint: Paint) -> String {
@@ -85,21 +85,21 @@ pub fn verdict(verdict: Verdict, paint: Paint) -> String {
 }
 
 fn heading(outcome: &Outcome, columns: usize, paint: Paint) -> String {
+    let verdict = outcome.verdict;
+    rule(outcome, verdict.as_str(), self::verdict(verdict, paint), columns, paint)
+}
+
+/// Which trial it is, and at the right a word; `painted` is the word in its colour.
+pub fn rule(outcome: &Outcome, word: &str, painted: String, columns: usize, paint: Paint) -> String {
     let trial = &outcome.trial;
-    let right = outcome.verdict.as_str();
     let engine = match outcome.engine_version.as_str() {
         "" => trial.engine.clone(),
         version => format!("{} {version}", trial.engine),
     };
     let left = format!("{}  {engine}  {}", trial.scenario, trial.variant);
-    let left = cut_middle(&left, columns.saturating_sub(width(right) + 6));
-    let rule = "─".repeat(columns.saturating_sub(width(&left) + width(right) + 6));
-    format!(
-        "── {} {} {}\n",
-        paint.bold(&left),
-        paint.dim(&rule),
-        verdict(outcome.verdict, paint)
-    )
+    let left = cut_middle(&left, columns.saturating_sub(width(word) + 6));
+    let rule = "─".repeat(columns.saturating_sub(width(&left) + width(word) + 6));
+    format!("── {} {} {painted}\n", paint.bold(&left), paint.dim(&rule))
 }
 
 /// Everything there is to say about one outcome, below its heading.
@@ -121,7 +121,8 @@ pub fn details(outcome: &Outcome, columns: usize, paint: Paint) -> String {
     text
 }
 
-fn engine_words(outcome: &Outcome, columns: usize, paint: Paint) -> String {
+/// What the engine said last.
+pub fn engine_words(outcome: &Outcome, columns: usize, paint: Paint) -> String {
     if outcome.engine_words.trim().is_empty() {
         return String::new();
     }

@@ -47,6 +47,18 @@ pub struct Options {
     pub state: PathBuf,
 }
 
+impl Options {
+    /// Our own node image, and no engine.
+    pub fn new(cache: impl Into<PathBuf>, state: impl Into<PathBuf>) -> Self {
+        Self {
+            node_image: None,
+            engines: Vec::new(),
+            cache: cache.into(),
+            state: state.into(),
+        }
+    }
+}
+
 /// All that clusters are made and used with.
 #[derive(Debug, Clone)]
 pub struct Toolchain {

@@ -7,25 +7,43 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use super::millis;
-use super::stage::{LOOK, Stage, TrialError};
+use super::stage::{LOOK, SETTLE, Stage, TrialError};
 use crate::diagnosis::Diagnosis;
 use crate::diagnosis::moments::Moment;
 use crate::engine::{Ended, Operation, Request};
 use crate::evidence::{Evidence, Fact};
+use crate::outcome::judge::Judgement;
 use crate::outcome::{ExpectedCause, Outcome, RemedyReport, Verdict, judge};
 use crate::remedy::{Plan, PlanError, Remedy};
 use crate::wait::{Seen, WaitError, until};
 
-/// How long after the engine's end the last facts may still be on their way.
-const SETTLE: Duration = Duration::from_millis(500);
-
 /// Carries it out; the verdict and all that it rests on go into the outcome.
 pub async fn carry_out(stage: &Stage<'_>, outcome: &mut Outcome, cancel: &CancellationToken) -> Result<(), TrialError> {
+    let mut judged = break_and_diagnose(stage, outcome, cancel).await?;
+    if judged.is_none() {
+        judged = remedy(stage, outcome, cancel).await?;
+    }
+    (outcome.verdict, outcome.sentence) = match judged {
+        Some(judgement) => judgement,
+        None => verify(stage, outcome, cancel).await?,
+    };
+    Ok(())
+}
+
+/// What the engine is told.
+fn request(stage: &Stage<'_>) -> Request {
     let scenario = stage.trial.scenario;
     let mut request = stage.install(scenario.broken_values.as_ref());
     if scenario.upgrade_from.is_some() {
         request.operation = Operation::Upgrade;
     }
+    request
+}
+
+/// Breaks it, and looks on until it is diagnosed; a judgement where either is not as documented.
+pub async fn break_and_diagnose(stage: &Stage<'_>, outcome: &mut Outcome, cancel: &CancellationToken) -> Result<Judgement, TrialError> {
+    let scenario = stage.trial.scenario;
+    let request = request(stage);
     outcome.engine_command = stage.helm.display(&request);
     let given = Instant::now();
     stage.given(cancel).await?;
@@ -34,9 +52,8 @@ pub async fn carry_out(stage: &Stage<'_>, outcome: &mut Outcome, cancel: &Cancel
         None => None,
     };
     outcome.given_ms = millis(given.elapsed());
-    if let Some(judgement) = unfit {
-        (outcome.verdict, outcome.sentence) = judgement;
-        return Ok(());
+    if unfit.is_some() {
+        return Ok(unfit);
     }
     let started_at = Timestamp::now();
     let ended = stage.engine(&request, "break", cancel).await?;
@@ -51,8 +68,7 @@ pub async fn carry_out(stage: &Stage<'_>, outcome: &mut Outcome, cancel: &Cancel
     let broke = judge::of_break(ended.succeeded(), &ended.words, expected_words);
     outcome.break_ms = Some(millis(ended.elapsed));
 
-    let diagnosis = observe(stage, &ended, outcome, cancel).await?;
-    outcome.diagnosis = diagnosis.clone();
+    outcome.diagnosis = observe(stage, &ended, outcome, cancel).await?;
     let moment = first_correct(&stage.watch.moments(), &outcome.expected_causes);
     let first_correct = moment
         .as_ref()
@@ -61,24 +77,19 @@ pub async fn carry_out(stage: &Stage<'_>, outcome: &mut Outcome, cancel: &Cancel
     outcome.first_correct_ms = first_correct.map(millis);
     outcome.left_ms = first_correct.and_then(|known| ended.elapsed.checked_sub(known)).map(millis);
 
-    let judged = broke.or_else(|| {
+    Ok(broke.or_else(|| {
         judge::of_diagnosis(
             &outcome.expected_causes,
-            &diagnosis,
+            &outcome.diagnosis,
             scenario.knowable(&stage.trial.id.engine),
             first_correct,
             ended.elapsed,
         )
-    });
-    (outcome.verdict, outcome.sentence) = match judged {
-        Some(judgement) => judgement,
-        None => remedy(stage, &request, &diagnosis, outcome, cancel).await?,
-    };
-    Ok(())
+    }))
 }
 
 /// Installs what is to be upgraded; a verdict where that does not work, which is not the documented failure.
-async fn first(stage: &Stage<'_>, values: &PathBuf, cancel: &CancellationToken) -> Result<Option<(Verdict, String)>, TrialError> {
+async fn first(stage: &Stage<'_>, values: &PathBuf, cancel: &CancellationToken) -> Result<Judgement, TrialError> {
     let ended = stage.engine(&stage.install(Some(values)), "given", cancel).await?;
     Ok((!ended.succeeded()).then(|| {
         (
@@ -135,20 +146,16 @@ fn plan(stage: &Stage<'_>, diagnosis: &Diagnosis) -> Result<Plan, PlanError> {
     Plan::of(chosen(stage, diagnosis), &stage.trial.scenario.remedies)
 }
 
-/// Applies the diagnosed remedy, and judges whether it put things right.
-async fn remedy(
-    stage: &Stage<'_>,
-    broken: &Request,
-    diagnosis: &Diagnosis,
-    outcome: &mut Outcome,
-    cancel: &CancellationToken,
-) -> Result<(Verdict, String), TrialError> {
+/// Applies the diagnosed remedy, and waits until all is healthy; a judgement where that does not come about.
+pub async fn remedy(stage: &Stage<'_>, outcome: &mut Outcome, cancel: &CancellationToken) -> Result<Judgement, TrialError> {
+    let not_remedied = |sentence: String| Ok(Some((Verdict::NotRemedied, sentence)));
+    let (broken, diagnosis) = (request(stage), &outcome.diagnosis);
     let plan = match plan(stage, diagnosis) {
         Ok(plan) => plan,
-        Err(error) => return Ok((Verdict::NotRemedied, error.to_string())),
+        Err(error) => return not_remedied(error.to_string()),
     };
     let Some(chosen) = chosen(stage, diagnosis).flatten().next().cloned() else {
-        return Ok((Verdict::NotRemedied, PlanError::NoRemedy.to_string()));
+        return not_remedied(PlanError::NoRemedy.to_string());
     };
     let timeout = plan.timeout.unwrap_or(broken.timeout);
     let from_scratch = stage.trial.scenario.from_scratch;
@@ -199,19 +206,22 @@ async fn remedy(
         commands,
         healthy: healthy.is_ok(),
     });
-    if let Err(reason) = healthy {
-        return Ok((
-            Verdict::NotRemedied,
-            format!("after the remedy `{}` it is not healthy: {reason}", chosen.kind),
-        ));
+    match healthy {
+        Ok(()) => Ok(None),
+        Err(reason) => not_remedied(format!("after the remedy `{}` it is not healthy: {reason}", chosen.kind)),
     }
+}
+
+/// Looks on for the stability window, and judges the whole.
+pub async fn verify(stage: &Stage<'_>, outcome: &mut Outcome, cancel: &CancellationToken) -> Result<(Verdict, String), TrialError> {
     let window = Instant::now();
     let stayed = stage.stays_healthy(cancel).await?;
     outcome.window_ms = Some(millis(window.elapsed()));
+    let remedy = outcome.remedy.as_ref().map_or("none", |report| report.remedy.kind.as_str());
     Ok(match stayed {
         Ok(()) => (
             Verdict::Pass,
-            format!("broke as documented, diagnosed, remedied by `{}`, and stayed healthy", chosen.kind),
+            format!("broke as documented, diagnosed, remedied by `{remedy}`, and stayed healthy"),
         ),
         Err(reason) => (
             Verdict::Relapsed,

@@ -78,4 +78,15 @@ impl ColdMachine {
         self.lease.give_back(&CancellationToken::new()).await?;
         Ok(stopped?)
     }
+
+    /// Ends the autoscaler and leaves the machine as it is, for another process.
+    ///
+    /// # Errors
+    /// When the autoscaler had failed, or it cannot be noted that the machine is to stay.
+    pub async fn keep(self) -> Result<(), MachineError> {
+        if let Some(running) = self.autoscaler.into_inner() {
+            running.stop().await?;
+        }
+        Ok(self.lease.keep()?)
+    }
 }

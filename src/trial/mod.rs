@@ -1,6 +1,7 @@
 //! Trials: one scenario on one engine, broken or as its healthy twin, from the namespace to the verdict.
 
 mod broken;
+pub mod kept;
 mod machine;
 mod namespace;
 mod outside;
@@ -16,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-pub use record::Recordings;
+pub use record::{Recordings, preamble};
 pub use stage::TrialError;
 pub use sweep::Sweeper;
 
@@ -28,7 +29,7 @@ use crate::scenario::Scenario;
 use crate::toolchain::Engine;
 use machine::ColdMachine;
 use namespace::TrialNamespace;
-use stage::random;
+use stage::{Opening, random};
 
 /// How long to wait for a machine of the pool: every other trial that needs one may come first.
 const TURN: Duration = Duration::from_hours(2);
@@ -152,7 +153,12 @@ impl Trial<'_> {
         outcome: &mut Outcome,
         cancel: &CancellationToken,
     ) -> Result<Option<ColdMachine>, TrialError> {
-        let stage = stage::Stage::set(self, ground, namespace, lease, cancel).await?;
+        let opening = Opening {
+            lease,
+            key: random()?,
+            left: None,
+        };
+        let stage = stage::Stage::set(self, ground, namespace, opening, cancel).await?;
         let carried_out = match self.id.variant {
             Variant::Broken => broken::carry_out(&stage, outcome, cancel).await,
             Variant::Twin => twin::carry_out(&stage, outcome, cancel).await,

@@ -30,8 +30,12 @@ pub enum OutsideError {
     },
     #[error("the container that answers for {url} outside the cluster does not answer: {reason}")]
     Silent { url: String, reason: String },
+    #[error("the containers beside namespace {namespace} could not be removed: {source}")]
+    Remove { namespace: String, source: CommandError },
 }
 
+/// Names the namespace of the trial that a container stands beside.
+const TRIAL_LABEL: &str = "dev.rekindle.trial";
 /// How long the removal of a container may take.
 const REMOVAL: Duration = Duration::from_secs(30);
 
@@ -62,7 +66,7 @@ impl Beside {
     ///
     /// # Errors
     /// When it does not start or does not answer: then the failure would not be the documented one.
-    pub async fn start(outside: &Outside, image: &str, run_id: &str, recorder: &Recorder) -> Result<Self, OutsideError> {
+    pub async fn start(outside: &Outside, image: &str, run_id: &str, namespace: &str, recorder: &Recorder) -> Result<Self, OutsideError> {
         let url = outside.url.to_string();
         let (name, tag) = image.rsplit_once(':').unwrap_or((image, "latest"));
         let start_error = |source| OutsideError::Start {
@@ -74,6 +78,7 @@ impl Beside {
             .with_exposed_port(ContainerPort::Tcp(PORT))
             .with_cmd(&outside.standin)
             .with_label(RUN_LABEL, run_id)
+            .with_label(TRIAL_LABEL, namespace)
             .with_startup_timeout(DEADLINE)
             .with_host_config_modifier(|config| {
                 // On loopback only: what is played here is nobody else's business.
@@ -106,6 +111,11 @@ impl Beside {
         Ok(beside)
     }
 
+    /// Lets the server stand when this process ends, until [`remove_all`].
+    pub fn keep(mut self) {
+        self.gone = true;
+    }
+
     /// Removes the server.
     ///
     /// # Errors
@@ -116,6 +126,24 @@ impl Beside {
         self.gone = removed.is_ok();
         removed.map(|_| ())
     }
+}
+
+/// Removes every server that was left standing beside a trial.
+///
+/// # Errors
+/// When Docker does not.
+pub async fn remove_all(namespace: &str) -> Result<(), OutsideError> {
+    let failed = |source| OutsideError::Remove {
+        namespace: namespace.to_owned(),
+        source,
+    };
+    let never = CancellationToken::new();
+    let label = format!("label={TRIAL_LABEL}={namespace}");
+    let list = Command::new("docker", REMOVAL).args(["ps", "--all", "--quiet", "--no-trunc", "--filter", &label]);
+    for id in list.run(&never).await.map_err(failed)?.text().lines() {
+        removal(id).run(&never).await.map_err(failed)?;
+    }
+    Ok(())
 }
 
 /// Asks the container as the gateway in front of it would.

@@ -6,7 +6,7 @@ use super::Trial;
 use super::stage::Stage;
 use crate::diagnosis::{Detector, Diagnosis};
 use crate::evidence::recording::{Conclusion, EXTENSION, Ending, Preamble, RecordedTrial};
-use crate::evidence::{Recording, Timeline};
+use crate::evidence::{Header, Recording, Timeline};
 use crate::outcome::{Outcome, Profile, RecordingReport};
 use crate::replay::Replay;
 
@@ -53,15 +53,7 @@ pub async fn conclude(stage: &Stage<'_>, outcome: &mut Outcome) {
     };
     let file = recordings.file(stage.trial);
     let timeline = stage.recorder.timeline();
-    let id = &stage.trial.id;
-    let mut preamble = Preamble::new(timeline.header.clone());
-    preamble.engines.insert(id.engine.clone(), outcome.engine_version.clone());
-    preamble.trial = Some(RecordedTrial {
-        scenario: id.scenario.clone(),
-        engine: id.engine.clone(),
-        variant: id.variant.to_string(),
-        profile: id.profile.to_string(),
-    });
+    let preamble = preamble(outcome, timeline.header.clone());
     let work = Work {
         file: file.clone(),
         preamble,
@@ -81,6 +73,20 @@ pub async fn conclude(stage: &Stage<'_>, outcome: &mut Outcome) {
         Err(error) => Some(error.to_string()),
     };
     outcome.recording = Some(RecordingReport { file, failure });
+}
+
+/// What the recording of a trial begins with.
+pub fn preamble(outcome: &Outcome, header: Header) -> Preamble {
+    let id = &outcome.trial;
+    let mut preamble = Preamble::new(header);
+    preamble.engines.insert(id.engine.clone(), outcome.engine_version.clone());
+    preamble.trial = Some(RecordedTrial {
+        scenario: id.scenario.clone(),
+        engine: id.engine.clone(),
+        variant: id.variant.to_string(),
+        profile: id.profile.to_string(),
+    });
+    preamble
 }
 
 struct Work {

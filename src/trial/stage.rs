@@ -16,13 +16,18 @@ use super::{Ground, Trial};
 use crate::cluster::{Lease, PoolError};
 use crate::engine::{Ended, EngineError, Helm, Major, Operation, Request, Told, Wait};
 use crate::events::Event;
-use crate::evidence::{CollectError, Collector, Evidence, Header, Recorder, health};
+use crate::evidence::{CollectError, Collector, Evidence, Header, Recorder, Timeline, health};
 use crate::outcome::Variant;
 use crate::scenario::{GivenRelease, Pace};
 use crate::wait::{Seen, WaitError, until};
 
 /// How often a condition is looked at; looking costs no request.
 pub const LOOK: Duration = Duration::from_millis(50);
+
+/// How long the last facts may still be on their way.
+pub const SETTLE: Duration = Duration::from_millis(500);
+/// How long it may take to look at all that was noted before.
+const CATCH_UP: Duration = Duration::from_secs(30);
 
 /// Why a trial could not be carried out. None of it is the fault of a detector.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +54,15 @@ pub enum TrialError {
     Interrupted,
 }
 
+/// What a stage is set up from.
+pub struct Opening {
+    pub lease: Option<Lease>,
+    /// The key of the hashes that stand for Secret values.
+    pub key: [u8; 32],
+    /// What was noted, where another process has left everything as it is; else nothing is there yet.
+    pub left: Option<Timeline>,
+}
+
 /// A trial that is set up.
 pub struct Stage<'a> {
     pub trial: &'a Trial<'a>,
@@ -66,12 +80,12 @@ pub struct Stage<'a> {
 }
 
 impl<'a> Stage<'a> {
-    /// Watches before anything happens.
+    /// Watches before anything happens; or goes on watching.
     pub async fn set(
         trial: &'a Trial<'a>,
         ground: &'a Ground,
         namespace: &'a TrialNamespace,
-        lease: Option<Lease>,
+        opening: Opening,
         cancel: &CancellationToken,
     ) -> Result<Self, TrialError> {
         let pace = trial.scenario.pace(trial.id.profile);
@@ -82,27 +96,26 @@ impl<'a> Stage<'a> {
             .ok_or_else(|| TrialError::NoEngine { engine: name.clone() })?;
         let major = Major::of(name);
         let helm = Helm::new(major, &engine.binary, &engine.version, &ground.kubeconfig, &ground.engine_home);
-        let header = Header {
-            format: Header::FORMAT,
-            recorder: concat!("rekindle ", env!("CARGO_PKG_VERSION")).to_owned(),
-            observed_at: jiff::Timestamp::now(),
-            namespace: namespace.name.clone(),
-            kubernetes_version: ground.kubernetes_version.clone(),
-            watched: Vec::new(),
-            notes: std::collections::BTreeMap::new(),
-        };
-        let recorder = Recorder::new(header, random()?);
+        let Opening { lease, key, left } = opening;
+        let new = left.is_none();
+        let timeline = left.unwrap_or_else(|| Timeline::begin(header(ground, namespace)));
+        let recorder = Recorder::resume(timeline, key);
         // A namespace can be watched before it exists: so everything in it is seen from its beginning.
         let set_up = async {
-            let create = async { Ok::<_, TrialError>(namespace.create(&ground.run_id, cancel).await?) };
+            let create = async {
+                match new {
+                    true => Ok::<_, TrialError>(namespace.create(&ground.run_id, cancel).await?),
+                    false => Ok(()),
+                }
+            };
             let collector = async { Ok(Collector::start(&ground.client, &namespace.name, &recorder).await?) };
             let ((), collector) = futures::try_join!(create, collector)?;
             Ok::<_, TrialError>(collector)
         };
         // Docker takes a second for a container, and nobody asks for one before the engine has installed something.
-        let starting = trial.scenario.outside.iter().map(|outside| {
-            let (outside, ground, recorder) = (outside.clone(), ground.clone(), recorder.clone());
-            tokio::spawn(async move { Beside::start(&outside, &ground.standin_image, &ground.run_id, &recorder).await })
+        let starting = trial.scenario.outside.iter().filter(|_| new).map(|outside| {
+            let (outside, ground, recorder, namespace) = (outside.clone(), ground.clone(), recorder.clone(), namespace.name.clone());
+            tokio::spawn(async move { Beside::start(&outside, &ground.standin_image, &ground.run_id, &namespace, &recorder).await })
         });
         let starting = Mutex::new(starting.collect());
         let collector = tokio::select! {
@@ -114,7 +127,7 @@ impl<'a> Stage<'a> {
             ColdMachine::new(client, namespace, provisioning, lease, cancel)
         });
         let (events, name, started) = (ground.events.clone(), trial.id.to_string(), Instant::now());
-        let (mut known, mut waited_for) = (false, String::new());
+        let (mut known, mut waited_for) = (!new, String::new());
         let phase = match trial.id.variant {
             Variant::Broken => "break",
             Variant::Twin => "install",
@@ -160,6 +173,24 @@ impl<'a> Stage<'a> {
         })
     }
 
+    /// Returns once the diagnosis rests on all that was noted, before and in the first look.
+    pub async fn catches_up(&self, cancel: &CancellationToken) -> Result<(), TrialError> {
+        let since = Instant::now();
+        let look = || async {
+            let (seen, noted) = (self.watch.entries(), self.recorder.len());
+            if seen == noted && since.elapsed() >= SETTLE {
+                Seen::Done(())
+            } else {
+                Seen::NotYet(format!("{seen} of {noted} entries were looked at"))
+            }
+        };
+        match until("a look at everything", CATCH_UP, LOOK, cancel, look).await {
+            Err(WaitError::Interrupted { .. }) => Err(TrialError::Interrupted),
+            // A busy namespace never stands still.
+            _ => Ok(()),
+        }
+    }
+
     /// Makes sure that what answers beside the cluster does: without it the failure would not be the documented one.
     pub async fn outside_stands(&self) -> Result<(), TrialError> {
         for starting in self.starting.lock().await.drain(..) {
@@ -181,6 +212,19 @@ impl<'a> Stage<'a> {
             Ok::<_, String>(())
         });
         self.machine
+    }
+
+    /// Leaves everything as it is, for another process: what was noted.
+    ///
+    /// # Errors
+    /// When the machine cannot be left.
+    pub async fn keep(self) -> Result<Timeline, TrialError> {
+        self.outside_stands().await?;
+        self.beside.into_inner().into_iter().for_each(Beside::keep);
+        if let Some(machine) = self.machine {
+            machine.keep().await?;
+        }
+        Ok(self.recorder.timeline())
     }
 
     /// The request that installs the chart in this trial's variant.
@@ -339,6 +383,18 @@ impl<'a> Stage<'a> {
             waiting_for,
             left,
         });
+    }
+}
+
+fn header(ground: &Ground, namespace: &TrialNamespace) -> Header {
+    Header {
+        format: Header::FORMAT,
+        recorder: concat!("rekindle ", env!("CARGO_PKG_VERSION")).to_owned(),
+        observed_at: jiff::Timestamp::now(),
+        namespace: namespace.name.clone(),
+        kubernetes_version: ground.kubernetes_version.clone(),
+        watched: Vec::new(),
+        notes: std::collections::BTreeMap::new(),
     }
 }
 

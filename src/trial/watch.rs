@@ -52,6 +52,11 @@ impl Watch {
         read(course.evidence(), course.latest())
     }
 
+    /// On how many entries what is said now rests.
+    pub fn entries(&self) -> usize {
+        lock(&self.course).entries()
+    }
+
     /// All changes of the certain causes so far.
     pub fn moments(&self) -> Vec<Moment> {
         lock(&self.course).moments().to_vec()

@@ -20,6 +20,8 @@ pub enum PoolError {
         "no node of the pool of the cluster {cluster} could be leased for {name} ({source}): end the runs that hold them, or make the cluster with a larger pool"
     )]
     Busy { cluster: String, name: String, source: WaitError },
+    #[error("no node of the pool of the cluster {cluster} is kept for {name} any more: clean that reproduction, and begin anew")]
+    Lost { cluster: String, name: String },
     #[error(
         "the pool node {node} could not be put back into its cold state ({source}): see `docker logs {node}`, or remove the cluster and create it again"
     )]

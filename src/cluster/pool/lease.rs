@@ -90,13 +90,15 @@ pub struct Lease {
 }
 
 impl Lease {
-    pub(super) fn new(ground: Arc<Ground>, node: String, name: &str, lock: Lock) -> Self {
+    /// `up`: whether the node is up already.
+    pub(super) fn new(ground: Arc<Ground>, node: String, name: &str, lock: Lock, up: bool) -> Self {
+        let state = if up { State::Up(Started::default()) } else { State::Cold };
         Self {
             held: Arc::new(Held {
                 ground,
                 node,
                 name: name.to_owned(),
-                state: Mutex::new(State::Cold),
+                state: Mutex::new(state),
                 lock,
             }),
         }
@@ -141,5 +143,15 @@ impl Lease {
         self.held.put_back(State::Returned, cancel).await?;
         let path = self.held.ground.locks.join(format!("{}.lock", self.held.node));
         Ok(self.held.lock.note("").map_err(|source| super::io("written", &path, source))?)
+    }
+
+    /// Leaves the node as it is, for [`super::Pool::resume`] of another process.
+    ///
+    /// # Errors
+    /// When that cannot be noted; then it is put back by whoever leases it next.
+    pub fn keep(self) -> Result<(), PoolError> {
+        let path = self.held.ground.locks.join(format!("{}.lock", self.held.node));
+        let kept = format!("{}{}", self.held.name, super::KEPT);
+        Ok(self.held.lock.note(&kept).map_err(|source| super::io("written", &path, source))?)
     }
 }

@@ -37,8 +37,8 @@ const LOOK: Duration = Duration::from_millis(50);
 /// The taint that keeps pods from a node until it reaches the pods of the others and the Services; clouds have such taints, too.
 const STARTING: &str = "rekindle.dev/starting";
 
-/// How a node came up, counted from the start of its kubelet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How a node came up, counted from the start of its kubelet; nothing took any time where it was up before.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Started {
     /// Until its Node object was there, with a pod CIDR.
     pub registered: Duration,
@@ -92,6 +92,11 @@ impl Machine<'_> {
     /// Whether there is nothing of it, in the cluster or in its container.
     pub async fn is_cold(&self, cancel: &CancellationToken) -> bool {
         matches!(self.nodes().get_metadata_opt(self.node).await, Ok(None)) && self.left(cancel).await.is_none()
+    }
+
+    /// Whether the cluster knows it as a node.
+    pub async fn is_registered(&self) -> bool {
+        matches!(self.nodes().get_metadata_opt(self.node).await, Ok(Some(_)))
     }
 
     /// Sees to it that pods find their images there when it comes.

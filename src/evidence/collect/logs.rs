@@ -1,6 +1,6 @@
 //! Follows the log of every container from its start.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::{AsyncBufReadExt, StreamExt};
@@ -12,6 +12,7 @@ use serde_json::Value;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::task::JoinSet;
 
+use super::before::Printed;
 use super::hosts::{Hosts, Need, Seen};
 use crate::evidence::model::{Change, Fact, LogLine};
 use crate::evidence::recorder::Recorder;
@@ -22,7 +23,7 @@ const LINES: usize = 5_000;
 const BYTES: usize = 8 << 10;
 
 /// The latest stamp of each container whose lines were noted: two follows of the same container may overlap at a restart.
-type Stamps = Arc<Mutex<HashMap<(String, String), (Timestamp, usize)>>>;
+type Stamps = Arc<Mutex<Printed>>;
 
 /// Starts to follow each container that a pod reports, until the collector ends. Hosts that pods are told of, in ConfigMaps too, or
 /// complain about, are passed on.
@@ -30,12 +31,13 @@ pub async fn follow(
     client: Client,
     namespace: String,
     recorder: Recorder,
+    printed: Printed,
     mut seen: UnboundedReceiver<Seen>,
     hosts: UnboundedSender<Need>,
 ) {
     let api: Api<Pod> = Api::namespaced(client, &namespace);
     let mut followed = HashSet::new();
-    let stamps = Stamps::default();
+    let stamps = Stamps::new(Mutex::new(printed));
     let mut tasks = JoinSet::new();
     let mut known = Hosts::new(hosts.clone());
     while let Some(seen) = seen.recv().await {

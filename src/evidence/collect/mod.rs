@@ -1,5 +1,6 @@
 //! Watches a namespace and writes what it sees into the timeline. The only part of the evidence that holds a Kubernetes client.
 
+mod before;
 mod hosts;
 mod logs;
 mod lookups;
@@ -13,6 +14,7 @@ use tokio::task::JoinSet;
 
 use super::model::Fact;
 use super::recorder::Recorder;
+use before::Before;
 
 /// How long the first complete look at a namespace may take.
 const FIRST_LOOK: Duration = Duration::from_secs(30);
@@ -30,7 +32,8 @@ pub struct Collector {
 }
 
 impl Collector {
-    /// Starts to watch, and returns once everything that is there has been noted: what happens from now on is seen.
+    /// Starts to watch, and returns once everything that is there has been noted: what happens from now on is seen. A timeline that was
+    /// begun before is gone on with: what has vanished since is noted as deleted, and nothing is noted twice.
     ///
     /// # Errors
     /// When the first look does not come to its end. A kind that may not be read is no error; it is noted.
@@ -38,11 +41,14 @@ impl Collector {
         let mut tasks = JoinSet::new();
         let (seen, all_seen) = unbounded_channel();
         let (hosts, hosts_seen) = unbounded_channel();
-        let mut listed = objects::watch(client, namespace, recorder, &seen, &mut tasks);
+        let mut before = Before::of(&recorder.timeline());
+        let printed = std::mem::take(&mut before.printed);
+        let mut listed = objects::watch(client, namespace, recorder, before, &seen, &mut tasks);
         tasks.spawn(logs::follow(
             client.clone(),
             namespace.to_owned(),
             recorder.clone(),
+            printed,
             all_seen,
             hosts,
         ));

@@ -11,6 +11,7 @@ use serde_json::Value;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 
+use super::before::Before;
 use super::hosts::Seen;
 use crate::evidence::model::{Change, Fact};
 use crate::evidence::recorder::Recorder;
@@ -66,6 +67,7 @@ pub fn watch(
     client: &Client,
     namespace: &str,
     recorder: &Recorder,
+    mut before: Before,
     seen: &UnboundedSender<Seen>,
     tasks: &mut JoinSet<()>,
 ) -> UnboundedReceiver<(&'static str, bool)> {
@@ -94,7 +96,8 @@ pub fn watch(
             recorder: recorder.clone(),
             seen: matches!(kind.kind, "ConfigMap" | "Pod").then(|| seen.clone()),
             listed: Some(listed.clone()),
-            known: HashMap::new(),
+            resumed: before.resumed,
+            known: before.objects.remove(kind.kind).unwrap_or_default(),
             before: HashMap::new(),
         };
         tasks.spawn(watch.run(api));
@@ -109,6 +112,8 @@ struct Watch {
     /// Where kinds go that tell of containers and hosts.
     seen: Option<UnboundedSender<Seen>>,
     listed: Option<UnboundedSender<(&'static str, bool)>>,
+    /// Whether somebody had watched before, and then nobody.
+    resumed: bool,
     /// What exists, by UID, with its resource version.
     known: HashMap<String, (String, DynamicObject)>,
     /// What existed before the list that is coming in.
@@ -121,6 +126,9 @@ impl Watch {
             .default_backoff()
             .boxed();
         let mut lists = 0;
+        if self.resumed {
+            self.gap("nobody watched until everything was listed again");
+        }
         while let Some(event) = stream.next().await {
             match event {
                 Ok(Event::Init) => {
