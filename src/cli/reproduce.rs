@@ -78,7 +78,7 @@ impl From<ReproduceError> for Failure {
             return Self::usage(error.to_string());
         }
         match error {
-            ReproduceError::Provision(error) => error.into(),
+            ReproduceError::Provision(error) => (*error).into(),
             ReproduceError::Trial(error) => Self::new(exit_code::INFRA, error.to_string()),
             ReproduceError::Session(SessionError::Recording(error)) => error.into(),
             ReproduceError::Session(error) => Self::new(exit_code::OUTPUT, error.to_string()),

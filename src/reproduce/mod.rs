@@ -21,9 +21,9 @@ use crate::trial::{Trial, TrialError};
 #[derive(Debug, thiserror::Error)]
 pub enum ReproduceError {
     #[error(transparent)]
-    Provision(#[from] ProvisionError),
+    Provision(Box<ProvisionError>),
     #[error(transparent)]
-    Trial(#[from] TrialError),
+    Trial(Box<TrialError>),
     #[error(transparent)]
     Session(#[from] SessionError),
     #[error("another process takes a step of {scenario} right now; wait for it, or end it")]
@@ -56,9 +56,21 @@ impl ReproduceError {
     }
 }
 
+impl From<ProvisionError> for ReproduceError {
+    fn from(error: ProvisionError) -> Self {
+        Self::Provision(Box::new(error))
+    }
+}
+
 impl From<ClusterError> for ReproduceError {
     fn from(error: ClusterError) -> Self {
-        Self::Provision(error.into())
+        ProvisionError::from(error).into()
+    }
+}
+
+impl From<TrialError> for ReproduceError {
+    fn from(error: TrialError) -> Self {
+        Self::Trial(Box::new(error))
     }
 }
 

@@ -31,7 +31,7 @@ pub enum OutsideError {
     #[error("the container that answers for {url} outside the cluster does not answer: {reason}")]
     Silent { url: String, reason: String },
     #[error("the containers beside namespace {namespace} could not be removed: {source}")]
-    Remove { namespace: String, source: CommandError },
+    Remove { namespace: String, source: Box<CommandError> },
 }
 
 /// Names the namespace of the trial that a container stands beside.
@@ -135,7 +135,7 @@ impl Beside {
 pub async fn remove_all(namespace: &str) -> Result<(), OutsideError> {
     let failed = |source| OutsideError::Remove {
         namespace: namespace.to_owned(),
-        source,
+        source: Box::new(source),
     };
     let never = CancellationToken::new();
     let label = format!("label={TRIAL_LABEL}={namespace}");
