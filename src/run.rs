@@ -122,6 +122,8 @@ pub async fn stand(options: &Options, events: &Events, cancel: &CancellationToke
     let mut wanted = cluster::Options::new(&options.toolchain.state);
     wanted.keep = options.keep;
     wanted.pool = pool_nodes(options);
+    // With fewer, trials that want one wait for each other.
+    wanted.pool_at_least = wanted.pool.min(1);
     if let Some(name) = &options.cluster {
         wanted.name.clone_from(name);
     }
@@ -171,7 +173,7 @@ impl Standing {
         // the longest, and the machines bound them.
         let place = match trial.place(&ground, cancel).await {
             Ok(place) => place,
-            Err(error) => return trial.not_run(error.to_string()),
+            Err(error) => return not_run(trial, error.to_string(), events, cancel),
         };
         // In this process one after the other, in their order; the slots bound what all processes do together.
         let _turn = match place.on_a_machine() {
@@ -181,7 +183,7 @@ impl Standing {
         let slots = self.jobs + self.ground.pool.size();
         match Slot::take(&self.state, slots, cancel).await {
             Ok(_slot) => trial.run(&ground, place, self.provision, cancel).await,
-            Err(error) => trial.not_run(error.to_string()),
+            Err(error) => not_run(trial, error.to_string(), events, cancel),
         }
     }
 
@@ -203,6 +205,18 @@ impl Standing {
         release(options, &mut failures).await;
         Cleared { failures, cluster_left }
     }
+}
+
+/// The outcome of a trial that found no place; told at once where that is no interruption's fault.
+fn not_run(trial: &Trial<'_>, reason: String, events: &Events, cancel: &CancellationToken) -> Outcome {
+    let outcome = trial.not_run(reason);
+    if !cancel.is_cancelled() {
+        events.send(Event::TrialFinished {
+            trial: trial.id.to_string(),
+            outcome: Box::new(outcome.clone()),
+        });
+    }
+    outcome
 }
 
 /// How the removal of all that a run made ended.

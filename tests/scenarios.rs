@@ -69,7 +69,10 @@ fn options(folder: &Path) -> Result<Options, String> {
     let dirs = Dirs::from_environment().map_err(|error| error.to_string())?;
     let scenarios = scenario::load_all(folder).map_err(|error| error.to_string())?;
     let toolchain = rekindle::toolchain::Options::new(dirs.cache, dirs.state);
-    Ok(Options::new(scenarios, Profile::Fast, toolchain))
+    Ok(Options {
+        park: !dirs.ci,
+        ..Options::new(scenarios, Profile::Fast, toolchain)
+    })
 }
 
 fn judge(outcome: &Outcome, expected: Verdict) -> Result<(), Failed> {

@@ -9,7 +9,7 @@ use super::run::Format;
 use super::scenarios::{self, Entry};
 use super::terminal::{Terminal, put};
 use crate::exit_code::{self, ExitCode};
-use crate::report::text::{Paint, cut, pad, width};
+use crate::report::text::{Paint, pad, width, wrap};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  rekindle list\n  rekindle list --format json | jq -r '.[].id'")]
@@ -35,6 +35,9 @@ pub fn run(args: &ListArgs, terminal: Terminal) -> Result<ExitCode, Failure> {
     Ok(exit_code::PASS)
 }
 
+/// With less room than this beside its name, a title stands below it.
+const ROOM: usize = 24;
+
 fn table(entries: &[Entry], columns: Option<usize>, paint: Paint) -> String {
     if entries.is_empty() {
         return "there are no scenarios here yet\n".to_owned();
@@ -49,14 +52,25 @@ fn table(entries: &[Entry], columns: Option<usize>, paint: Paint) -> String {
     let mut text = format!("{}\n", paint.dim(&format!("{}TITLE", left("SCENARIO", "ENGINES"))));
     for [id, engine, title] in &rows {
         let start = left(id, engine);
-        // In a pipe nothing is cut: somebody may look for a word at the end.
-        let title = match columns {
-            Some(columns) => cut(title, columns.saturating_sub(width(&start)).max(10)),
-            None => title.clone(),
+        let room = columns.map(|columns| columns.saturating_sub(width(&start)));
+        // In a pipe a line is an entry. On a terminal a title goes on below itself, or stands below its name where there is no room.
+        let titles = match room {
+            None => vec![title.clone()],
+            Some(room) if room < ROOM => [String::new()]
+                .into_iter()
+                .chain(wrap(title, (room + width(&start)).saturating_sub(2)))
+                .collect(),
+            Some(room) => wrap(title, room),
         };
-        let line = format!("{}{}{title}", paint.bold(id), &start[id.len()..]);
-        text.push_str(line.trim_end());
-        text.push('\n');
+        let below = if room.is_some_and(|room| room < ROOM) { 2 } else { width(&start) };
+        for (n, title) in titles.iter().enumerate() {
+            let line = match n {
+                0 => format!("{}{}{title}", paint.bold(id), &start[id.len()..]),
+                _ => format!("{}{title}", " ".repeat(below)),
+            };
+            text.push_str(line.trim_end());
+            text.push('\n');
+        }
     }
     text
 }
@@ -92,8 +106,18 @@ mod tests {
         ];
         insta::assert_snapshot!(table(&entries, Some(80), Paint::PLAIN), @r"
         SCENARIO                 ENGINES        TITLE
-        hook-target-unreachable  helm-3,helm-4  A hook waits for a name that only exist…
-        ttl-deleted-job          flux-2.7       A Job is deleted by its TTL while the e…
+        hook-target-unreachable  helm-3,helm-4  A hook waits for a name that only exists
+                                                outside
+        ttl-deleted-job          flux-2.7       A Job is deleted by its TTL while the
+                                                engine waits
+        ");
+        insta::assert_snapshot!(table(&entries, Some(50), Paint::PLAIN), @r"
+        SCENARIO                 ENGINES        TITLE
+        hook-target-unreachable  helm-3,helm-4
+          A hook waits for a name that only exists outside
+        ttl-deleted-job          flux-2.7
+          A Job is deleted by its TTL while the engine
+          waits
         ");
         assert!(table(&entries, None, Paint::PLAIN).contains("only exists outside\n"));
         assert_eq!(table(&[], None, Paint::PLAIN), "there are no scenarios here yet\n");

@@ -14,7 +14,7 @@ use super::scenarios::{self, Entry};
 use super::terminal::{complain, put};
 use crate::cluster;
 use crate::command;
-use crate::events::Events;
+use crate::events::{Event, Events};
 use crate::exit_code::{self, ExitCode};
 use crate::outcome::{Outcome, Profile};
 use crate::report::human::{Mode, Reporter};
@@ -91,7 +91,7 @@ impl From<ReproduceError> for Failure {
 pub async fn run(args: ReproduceArgs, context: &Context) -> Result<ExitCode, Failure> {
     let reproduction = reproduction(&args, context)?;
     if args.step == Some(Step::Clean) {
-        let cleaned = with_progress(context, |events| async move {
+        let cleaned = with_progress(context, true, |events| async move {
             reproduction.clean(&events, &context.interrupt.cancel).await
         })
         .await?;
@@ -103,7 +103,9 @@ pub async fn run(args: ReproduceArgs, context: &Context) -> Result<ExitCode, Fai
     }
     let (reproduction, step) = (&reproduction, args.step);
     let lit = reproduction.session().is_ok();
-    let session = with_progress(context, |events| async move {
+    // Somebody who wants to find the cause out is not told it.
+    let causes = step != Some(Step::Break);
+    let session = with_progress(context, causes, |events| async move {
         let cancel = &context.interrupt.cancel;
         match step {
             // What is lit is not lit again, but looked at again.
@@ -122,11 +124,11 @@ pub async fn run(args: ReproduceArgs, context: &Context) -> Result<ExitCode, Fai
             let (columns, paint) = (context.terminal.page(), context.terminal.out);
             complain("");
             let told = match step {
-                // Somebody who wants to find the cause out is not told it.
                 Some(Step::Break) => reproduction::broken(&session, columns, paint),
+                Some(Step::Remedy | Step::Verify) => reproduction::remedied(&session, columns, paint),
                 _ => reproduction::known(&session, columns, paint),
             };
-            put(&(told + &reproduction::next(&session, place, paint)))?;
+            put(&(told + &reproduction::next(&session, place, causes, paint)))?;
             if step.is_none() && std::io::stdin().is_terminal() && std::io::stdout().is_terminal() {
                 shell(&session, place)?;
             }
@@ -182,14 +184,23 @@ fn only(all: Vec<Scenario>, name: &str) -> Result<Scenario, Failure> {
         .ok_or_else(|| Failure::usage(format!("there is no scenario `{name}`")))
 }
 
-async fn with_progress<F, T>(context: &Context, work: impl FnOnce(Events) -> F) -> Result<T, Failure>
+/// Shows progress while something is done; with or without the causes that become known.
+async fn with_progress<F, T>(context: &Context, causes: bool, work: impl FnOnce(Events) -> F) -> Result<T, Failure>
 where
     F: Future<Output = Result<T, ReproduceError>>,
 {
-    let (events, receiver) = Events::channel();
+    let (events, mut receiver) = Events::channel();
     context.interrupt.tell(&events);
     let terminal = context.terminal;
-    let reporter = Reporter::start(receiver, Mode::detect(false, terminal.dumb), terminal.err);
+    let (shown, to_show) = Events::channel();
+    tokio::spawn(async move {
+        while let Some(event) = receiver.recv().await {
+            if causes || !matches!(event, Event::CauseKnown { .. }) {
+                shown.send(event);
+            }
+        }
+    });
+    let reporter = Reporter::start(to_show, Mode::detect(false, terminal.dumb), terminal.err);
     let done = work(events).await;
     reporter.finish().await;
     Ok(done?)

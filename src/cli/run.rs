@@ -63,14 +63,14 @@ pub struct Common {
     scenarios: PathBuf,
 
     /// How many trials at once [default: what memory and cores allow]
-    #[arg(long, short, value_name = "N", help_heading = "Where to run it")]
+    #[arg(long, short, value_name = "N", value_parser = jobs, help_heading = "Where to run it")]
     jobs: Option<NonZeroUsize>,
     /// Keep the cluster and the namespaces of the trials
     #[arg(long, help_heading = "Where to run it")]
     keep: bool,
-    /// Park the cluster at the end instead of removing it: paused, for the next run to use; never where CI is set
+    /// Remove the cluster at the end instead of parking it for the next run, as where CI is set
     #[arg(long, help_heading = "Where to run it")]
-    park: bool,
+    no_park: bool,
     /// The name of the cluster: one that is up is used and stays, else it is made for this run [default: rekindle]
     #[arg(long, value_name = "NAME", help_heading = "Where to run it")]
     name: Option<String>,
@@ -109,6 +109,10 @@ pub fn profile(name: &str) -> Result<Profile, String> {
     }
 }
 
+fn jobs(number: &str) -> Result<NonZeroUsize, &'static str> {
+    number.parse().map_err(|_| "write a whole number, 1 or more")
+}
+
 /// Runs scenarios, writes the reports, prints the summary.
 pub async fn run(args: RunArgs, context: &Context) -> Result<ExitCode, Failure> {
     run_and_record(args.common, args.record.map(Recordings::Folder), context).await
@@ -125,7 +129,7 @@ pub async fn run_and_record(args: Common, recordings: Option<Recordings>, contex
         engines,
         jobs: args.jobs,
         keep: args.keep,
-        park: args.park && !context.dirs.ci,
+        park: !args.no_park && !context.dirs.ci,
         cluster: args.name,
         recordings,
         ..Options::new(all, args.profile, context.toolchain(args.node_image))

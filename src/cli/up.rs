@@ -69,6 +69,7 @@ pub async fn run(
         keep: true,
         api_port: args.api_port,
         pool: args.pool,
+        pool_at_least: args.pool,
         ..cluster::Options::new(&toolchain.state)
     };
     let (tools, cluster) = provision(&options, toolchain, events, cancel).await?;

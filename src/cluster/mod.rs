@@ -54,8 +54,10 @@ pub struct Options {
     pub keep: bool,
     /// The port of this machine for the API server; 0 lets Docker choose.
     pub api_port: u16,
-    /// How many nodes its pool has at least. One that is attached to is not made larger.
+    /// How many nodes its pool has when it is made.
     pub pool: u32,
+    /// How many it has at least where it stands already: it is not made larger.
+    pub pool_at_least: u32,
 }
 
 impl Options {
@@ -66,6 +68,7 @@ impl Options {
             keep: false,
             api_port: 0,
             pool: 0,
+            pool_at_least: 0,
         }
     }
 }
@@ -107,7 +110,7 @@ impl Cluster {
         let journal = Journal::open(&options.state)?;
         let _turn = turn(&journal, events, cancel).await?;
         if let Some(mut cluster) = Self::attach(options, toolchain, events, cancel).await? {
-            cluster.pool(events).require(options.pool)?;
+            cluster.pool(events).require(options.pool_at_least)?;
             if cluster.entry.node_image != toolchain.node_image {
                 events.note(format!(
                     "the cluster {} stands with the node image {}; run `rekindle down` first to have it with {}",
@@ -424,7 +427,7 @@ async fn turn(journal: &Journal, events: &Events, cancel: &CancellationToken) ->
     if let Some(lock) = journal.creation()? {
         return Ok(lock);
     }
-    events.note("another rekindle process is creating a cluster; this one waits for it");
+    let step = events.step("Wait for another rekindle process that creates a cluster");
     let waited = until("the other process's end", TURN, Duration::from_millis(100), cancel, || async {
         match journal.creation() {
             Ok(Some(lock)) => Seen::Done(Ok(lock)),
@@ -433,7 +436,10 @@ async fn turn(journal: &Journal, events: &Events, cancel: &CancellationToken) ->
         }
     });
     match waited.await {
-        Ok(lock) => Ok(lock?),
+        Ok(lock) => {
+            step.done();
+            Ok(lock?)
+        }
         Err(WaitError::Interrupted { .. }) => Err(ClusterError::Interrupted {
             what: "waiting for another creation",
         }),

@@ -117,17 +117,25 @@ impl Pool {
         let locks = &self.ground.locks;
         std::fs::create_dir_all(locks).map_err(|source| io("made", locks, source))?;
         let waited = until("a free node", deadline, LOOK, cancel, || async {
-            let mut holders = Vec::new();
+            let (mut holders, mut kept) = (Vec::new(), Vec::new());
             for node in &self.ground.nodes {
                 match self.try_lock(node) {
                     Ok(Ok((_, left_by))) if left_by.ends_with(KEPT) => {
-                        holders.push(format!("{node} is kept for {}", left_by.trim_end_matches(KEPT)));
+                        kept.push(format!("{node} is kept for {}", left_by.trim_end_matches(KEPT)));
                     }
                     Ok(Ok((lock, left_by))) => return Seen::Done(Ok((node.clone(), lock, left_by))),
                     Ok(Err(holder)) => holders.push(format!("{node} is leased by {holder}")),
-                    Err(error) => return Seen::Done(Err(error)),
+                    Err(error) => return Seen::Done(Err(PoolError::from(error))),
                 }
             }
+            if holders.is_empty() {
+                // Nobody gives those back by himself.
+                return Seen::Done(Err(PoolError::Kept {
+                    cluster: self.ground.cluster.clone(),
+                    nodes: kept.join(", "),
+                }));
+            }
+            holders.extend(kept);
             Seen::NotYet(holders.join(", "))
         });
         let (node, lock, left_by) = waited.await.map_err(|source| match source {
@@ -165,7 +173,7 @@ impl Pool {
             if let Ok((lock, left_by)) = self.try_lock(node)?
                 && left_by.strip_suffix(KEPT) == Some(name)
             {
-                lock.note(name).map_err(|source| io("written", &self.lock_path(node), source))?;
+                // The note stays: should this process die, the node is still kept.
                 let up = self.machine(node).is_registered().await;
                 return Ok(Lease::new(self.ground.clone(), node.clone(), name, lock, up));
             }
@@ -266,15 +274,38 @@ mod tests {
         locks[0].note("reproduction (kept)").unwrap();
         drop(locks.remove(0));
         let error = pool.lease("me", wait, &CancellationToken::new()).await.err().unwrap().to_string();
-        assert!(error.contains("x-worker is kept for reproduction, x-worker2 is leased"), "{error}");
+        assert!(
+            error.contains("x-worker2 is leased by trial-of-x-worker2, x-worker is kept for reproduction"),
+            "{error}"
+        );
         assert!(matches!(pool.resume("other").await.err().unwrap(), PoolError::Lost { .. }));
         assert_eq!(pool.resume("reproduction").await.unwrap().node(), "x-worker");
         let (lock, _) = pool.try_lock("x-worker").unwrap().unwrap();
         locks.insert(0, lock);
+        locks[1].note("another (kept)").unwrap();
+        drop(locks.remove(1));
+        drop(locks.remove(0));
+        let error = pool
+            .lease("me", Duration::from_secs(60), &CancellationToken::new())
+            .await
+            .err()
+            .unwrap()
+            .to_string();
+        assert!(
+            error.contains("x-worker is kept for reproduction, x-worker2 is kept for another"),
+            "{error}"
+        );
+        let locks: Vec<Lock> = pool
+            .ground
+            .nodes
+            .iter()
+            .map(|node| pool.try_lock(node).unwrap().unwrap().0)
+            .collect();
+        locks[0].note("trial-of-x-worker").unwrap();
         // A holder that ends without a word leaves its name, and somebody who gives back does not.
         locks[1].note("").unwrap();
         drop(locks);
-        assert_eq!(pool.try_lock("x-worker").unwrap().unwrap().1, "reproduction");
+        assert_eq!(pool.try_lock("x-worker").unwrap().unwrap().1, "trial-of-x-worker");
         assert_eq!(pool.try_lock("x-worker2").unwrap().unwrap().1, "");
     }
 }

@@ -164,7 +164,7 @@ fn version(text: &str) -> (u64, u64) {
 fn space(name: &'static str, disk: &Option<read::Disk>, (cold, besides): (bool, u64), cure: &str) -> Option<Check> {
     let disk = disk.as_ref()?;
     let (limit, why) = if cold {
-        (DISK_COLD, "nothing is built yet")
+        (DISK_COLD, "images are still to be built")
     } else {
         (DISK_WARM, "images are there")
     };

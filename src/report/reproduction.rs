@@ -1,7 +1,7 @@
 //! What stands on the screen after a step of `rekindle reproduce`.
 
 use super::shell::quoted;
-use super::summary::{WIDEST, details, engine_words, rule, verdict};
+use super::summary::{WIDEST, details, engine_words, remedy, rule, verdict};
 use super::text::{Paint, pad, width};
 use crate::cluster;
 use crate::outcome::Verdict;
@@ -19,6 +19,16 @@ pub fn known(session: &Session, columns: usize, paint: Paint) -> String {
     heading(session, columns, paint) + &details(&session.kept.outcome, columns, paint) + "\n"
 }
 
+/// What was done about it, and what that came to.
+pub fn remedied(session: &Session, columns: usize, paint: Paint) -> String {
+    let outcome = &session.kept.outcome;
+    if !outcome.verdict.passed() {
+        return known(session, columns, paint);
+    }
+    let columns = columns.min(WIDEST);
+    heading(session, columns, paint) + &remedy(outcome, columns, paint) + "\n"
+}
+
 fn heading(session: &Session, columns: usize, paint: Paint) -> String {
     let outcome = &session.kept.outcome;
     let (word, painted) = match (outcome.verdict, session.reached) {
@@ -29,8 +39,8 @@ fn heading(session: &Session, columns: usize, paint: Paint) -> String {
     rule(outcome, word, painted, columns, paint)
 }
 
-/// Where it stands, how to look at it, and which steps come next.
-pub fn next(session: &Session, place: &Place, paint: Paint) -> String {
+/// Where it stands, how to look at it, and which steps come next. `diagnosed`: whether the cause was told.
+pub fn next(session: &Session, place: &Place, diagnosed: bool, paint: Paint) -> String {
     let scenario = &session.kept.outcome.trial.scenario;
     let named = match session.cluster.as_str() {
         cluster::DEFAULT_NAME => String::new(),
@@ -44,6 +54,7 @@ pub fn next(session: &Session, place: &Place, paint: Paint) -> String {
     text.push_str(&format!("  export KUBECONFIG={}\n", path(&place.kubeconfig())));
     text.push_str(&format!("  rekindle replay {}\n\nTo go on:\n\n", path(&place.recording())));
     let steps: &[(&str, &str)] = match session.reached {
+        Reached::Begun | Reached::Broken if diagnosed => &[("remedy", "apply the diagnosed remedy")],
         Reached::Begun | Reached::Broken => &[("diagnose", "say why it is broken"), ("remedy", "apply the diagnosed remedy")],
         Reached::Remedied => &[("verify", "watch that it stays healthy")],
         Reached::Verified => &[],

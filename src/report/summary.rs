@@ -169,7 +169,8 @@ fn title(words: &str, columns: usize, paint: Paint) -> String {
     wrap(words, columns).iter().map(|line| format!("{}\n", paint.cyan(line))).collect()
 }
 
-fn remedy(outcome: &Outcome, columns: usize, paint: Paint) -> String {
+/// What was done to put it right, and whether it did.
+pub fn remedy(outcome: &Outcome, columns: usize, paint: Paint) -> String {
     let Some(report) = &outcome.remedy else {
         return String::new();
     };

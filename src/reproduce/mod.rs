@@ -2,6 +2,7 @@
 
 mod session;
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use tokio_util::sync::CancellationToken;
@@ -93,6 +94,7 @@ impl Reproduction {
     /// `options` name one scenario and one engine.
     pub fn new(mut options: Options, scenarios: &Path) -> Self {
         options.keep = true;
+        options.jobs = Some(NonZeroUsize::MIN);
         let cluster = options.cluster.as_deref().unwrap_or(cluster::DEFAULT_NAME);
         let id = options.scenarios.first().map_or("", |scenario| scenario.id.as_str());
         Self {
@@ -204,7 +206,7 @@ impl Reproduction {
     ) -> Result<Session, (Option<Kept>, ReproduceError)> {
         let ground = &standing.ground;
         let place = trial.place(ground, cancel).await.map_err(|error| (None, error.into()))?;
-        let kept = Kept::begin(trial, ground, &place, standing.provision).map_err(|error| (None, error.into()))?;
+        let kept = Kept::begin(trial, ground, &place, standing.provision).map_err(|error| (None, TrialError::from(error).into()))?;
         let mut session = Session::begin(standing, &self.scenarios, kept);
         // Before the deed: whoever comes after a kill finds what is to be removed.
         self.place.save(&session).map_err(|error| (None, error.into()))?;

@@ -148,14 +148,14 @@ fn plan(stage: &Stage<'_>, diagnosis: &Diagnosis) -> Result<Plan, PlanError> {
 
 /// Applies the diagnosed remedy, and waits until all is healthy; a judgement where that does not come about.
 pub async fn remedy(stage: &Stage<'_>, outcome: &mut Outcome, cancel: &CancellationToken) -> Result<Judgement, TrialError> {
-    let not_remedied = |sentence: String| Ok(Some((Verdict::NotRemedied, sentence)));
+    let not_remedied = |sentence: String| Some((Verdict::NotRemedied, sentence));
     let (broken, diagnosis) = (request(stage), &outcome.diagnosis);
     let plan = match plan(stage, diagnosis) {
         Ok(plan) => plan,
-        Err(error) => return not_remedied(error.to_string()),
+        Err(error) => return Ok(not_remedied(error.to_string())),
     };
     let Some(chosen) = chosen(stage, diagnosis).flatten().next().cloned() else {
-        return not_remedied(PlanError::NoRemedy.to_string());
+        return Ok(not_remedied(PlanError::NoRemedy.to_string()));
     };
     let timeout = plan.timeout.unwrap_or(broken.timeout);
     let from_scratch = stage.trial.scenario.from_scratch;
@@ -167,15 +167,19 @@ pub async fn remedy(stage: &Stage<'_>, outcome: &mut Outcome, cancel: &Cancellat
         timeout,
         ..broken.clone()
     };
-    let mut commands = plan.commands(&stage.namespace.name);
+    let mut commands = Vec::new();
+    if !again {
+        commands.push(stage.helm.display_uninstall(&request));
+    }
+    if from_scratch {
+        commands.extend(stage.anew_commands());
+    }
+    commands.extend(plan.commands(&stage.namespace.name));
     commands.extend(
         plan.releases
             .iter()
             .map(|release| stage.helm.display(&stage.beside_request(release))),
     );
-    if !again {
-        commands.push(stage.helm.display_uninstall(&request));
-    }
     commands.push(stage.helm.display(&request));
 
     let started = Instant::now();
@@ -206,10 +210,8 @@ pub async fn remedy(stage: &Stage<'_>, outcome: &mut Outcome, cancel: &Cancellat
         commands,
         healthy: healthy.is_ok(),
     });
-    match healthy {
-        Ok(()) => Ok(None),
-        Err(reason) => not_remedied(format!("after the remedy `{}` it is not healthy: {reason}", chosen.kind)),
-    }
+    let unhealthy = |reason| not_remedied(format!("after the remedy `{}` it is not healthy: {reason}", chosen.kind));
+    Ok(healthy.err().and_then(unhealthy))
 }
 
 /// Looks on for the stability window, and judges the whole.

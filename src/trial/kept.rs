@@ -1,5 +1,7 @@
 //! A trial that is left as it is between two steps, which may be those of different processes.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
@@ -40,7 +42,7 @@ impl Kept {
     ///
     /// # Errors
     /// When there is no randomness.
-    pub fn begin(trial: &Trial<'_>, ground: &Ground, place: &Place, provision: std::time::Duration) -> Result<Self, TrialError> {
+    pub fn begin(trial: &Trial<'_>, ground: &Ground, place: &Place, provision: Duration) -> std::io::Result<Self> {
         Ok(Self {
             namespace: place.namespace.clone(),
             machine: place.lease.is_some(),

@@ -22,7 +22,7 @@ pub use stage::TrialError;
 pub use sweep::Sweeper;
 
 use crate::cluster::{Lease, Pool};
-use crate::diagnosis::Detector;
+use crate::diagnosis::{Detector, Diagnosis};
 use crate::events::{Event, Events};
 use crate::outcome::{Outcome, TrialId, Variant, Verdict};
 use crate::scenario::Scenario;
@@ -165,6 +165,10 @@ impl Trial<'_> {
         };
         if let Err(error) = carried_out {
             judge_error(outcome, &error, cancel);
+            // Whatever was known by then is told all the same.
+            if outcome.diagnosis == Diagnosis::default() {
+                stage.watch.conclude();
+            }
         }
         record::conclude(&stage, outcome).await;
         Ok(stage.strike())

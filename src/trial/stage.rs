@@ -290,6 +290,19 @@ impl<'a> Stage<'a> {
         self.given(cancel).await
     }
 
+    /// The same, as commands that a person would type: what was given goes and comes again.
+    pub fn anew_commands(&self) -> Vec<String> {
+        let requests: Vec<_> = self
+            .trial
+            .scenario
+            .releases
+            .iter()
+            .map(|release| self.beside_request(release))
+            .collect();
+        let go = requests.iter().map(|request| self.helm.display_uninstall(request));
+        go.chain(requests.iter().map(|request| self.helm.display(request))).collect()
+    }
+
     /// What the harness tells each chart: where its images are, the durations of the profile in seconds, and how the machine of the pool
     /// is selected.
     fn overlay(&self) -> Value {

@@ -20,6 +20,10 @@ pub enum PoolError {
         "no node of the pool of the cluster {cluster} could be leased for {name} ({source}): end the runs that hold them, or make the cluster with a larger pool"
     )]
     Busy { cluster: String, name: String, source: WaitError },
+    #[error(
+        "no node of the pool of the cluster {cluster} is free ({nodes}): clean these reproductions with `rekindle reproduce SCENARIO --step clean`, or use another cluster with `--name`"
+    )]
+    Kept { cluster: String, nodes: String },
     #[error("no node of the pool of the cluster {cluster} is kept for {name} any more: clean that reproduction, and begin anew")]
     Lost { cluster: String, name: String },
     #[error(
