@@ -7,11 +7,11 @@ use std::time::Instant;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use jiff::Timestamp;
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{ProvisionError, provision};
-use crate::cluster::slots::Slot;
+use crate::cluster::slots::{self, Slot};
 use crate::cluster::{self, Cluster};
 use crate::diagnosis::Detector;
 use crate::diagnosis::detectors::DETECTORS;
@@ -111,6 +111,8 @@ pub struct Standing {
     /// How many trials at once.
     jobs: usize,
     turns: Semaphore,
+    /// One trial starts at a time.
+    start: Mutex<()>,
 }
 
 /// Sets everything up.
@@ -159,6 +161,7 @@ pub async fn stand(options: &Options, events: &Events, cancel: &CancellationToke
         state: options.toolchain.state.clone(),
         jobs: jobs(options),
         turns: Semaphore::new(jobs(options)),
+        start: Mutex::default(),
     })
 }
 
@@ -182,7 +185,13 @@ impl Standing {
         };
         let slots = self.jobs + self.ground.pool.size();
         match Slot::take(&self.state, slots, cancel).await {
-            Ok(_slot) => trial.run(&ground, place, self.provision, cancel).await,
+            Ok(_slot) => {
+                {
+                    let _start = self.start.lock().await;
+                    slots::calm(cancel).await;
+                }
+                trial.run(&ground, place, self.provision, cancel).await
+            }
             Err(error) => not_run(trial, error.to_string(), events, cancel),
         }
     }

@@ -4,6 +4,8 @@
 
 use std::fs::File;
 use std::path::Path;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -53,6 +55,38 @@ impl Slot {
     }
 }
 
+/// How long a start may be put off: on a machine that is always busy, trials start all the same.
+const PUT_OFF: Duration = Duration::from_secs(5);
+/// How many processes want to run at once at the most, per core, where one more trial does not make all others late.
+const RUNNABLE_PER_CORE: usize = 2;
+/// How many looks have to find it so, one after the other.
+const CALM: usize = 3;
+
+/// Returns when the machine has time for one more trial, or when it has put it off for long enough. What a trial does first takes several
+/// seconds of a processor, and where many begin at the same moment the time runs out for all of them.
+pub async fn calm(cancel: &CancellationToken) {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+    let calm = AtomicUsize::new(0);
+    let look = || async {
+        let runnable = runnable();
+        if runnable > cores * RUNNABLE_PER_CORE {
+            calm.store(0, Relaxed);
+        } else if calm.fetch_add(1, Relaxed) + 1 >= CALM {
+            return Seen::Done(());
+        }
+        Seen::NotYet(format!("{runnable} processes want to run"))
+    };
+    // Whichever way it ends, the trial starts.
+    let _ = until("a machine with time to spare", PUT_OFF, LOOK * 2, cancel, look).await;
+}
+
+/// How many processes run or want to; nothing where the system does not tell.
+fn runnable() -> usize {
+    let stat = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+    let line = stat.lines().find_map(|line| line.strip_prefix("procs_running "));
+    line.and_then(|number| number.trim().parse().ok()).unwrap_or(0)
+}
+
 fn try_take(path: &Path) -> Result<Option<Slot>, JournalError> {
     Ok(take(path, File::try_lock)?.map(|lock| Slot { _held: lock }))
 }
@@ -80,6 +114,18 @@ mod tests {
         drop(first);
         waiting.await.unwrap().unwrap();
         drop(second);
+    }
+
+    #[tokio::test]
+    async fn a_start_is_not_put_off_for_ever() {
+        assert!(runnable() > 0, "this test itself runs");
+        let started = std::time::Instant::now();
+        calm(&CancellationToken::new()).await;
+        assert!(
+            started.elapsed() >= LOOK * 2 && started.elapsed() < PUT_OFF * 3,
+            "{:?}",
+            started.elapsed()
+        );
     }
 
     #[tokio::test]
