@@ -6,6 +6,8 @@ SHELL := /usr/bin/env bash
 
 # What `rekindle run` is given besides: make run ARGS='hook-target-unreachable --keep'
 ARGS ?=
+# How long `make bench` parks a cluster besides, in seconds.
+PARKED ?=
 CARGO_DENY := 0.18.9
 CACHE := $(or $(REKINDLE_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/rekindle)
 HOST = $(shell rustc -vV | sed -n 's/^host: //p')
@@ -64,9 +66,10 @@ deny: needs ## Licences, bans and sources of all dependencies
 	else echo "$$out" >&2; exit 1; fi
 
 .PHONY: bench
-bench: standin ## How fast the harness is, against plain kind; takes a quarter of an hour
+bench: standin ## How fast the harness is, against plain kind and a script; takes half an hour; PARKED='600 3600' for longer pauses
 	cargo bench --locked --bench replay
 	cargo bench --locked --bench speed
+	cargo bench --locked --bench suite -- $(PARKED)
 
 .PHONY: nightly
 nightly: standin build ## Every scenario with the durations as documented; takes long

@@ -6,12 +6,15 @@
 //!
 //! Machines are noisy: every line says n and the median.
 
+mod frame;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
 
+use frame::{Error, line, median};
 use rekindle::diagnosis::detectors::DETECTORS;
 use rekindle::evidence::recording::Preamble;
 use rekindle::evidence::{Change, EngineStart, Entry, Fact, Header, Recorder, Recording};
@@ -28,31 +31,8 @@ const FAULTS: [(usize, usize); 2] = [(30, 9), (300, 3)];
 /// Ten times the objects may take so many times as long: memory that is farther away is slower.
 const GROWTH: f64 = 14.0;
 
-type Error = Box<dyn std::error::Error>;
-
 fn main() -> ExitCode {
-    // `cargo test --benches` only asks whether it runs.
-    if !std::env::args().any(|argument| argument == "--bench") {
-        return ExitCode::SUCCESS;
-    }
-    match measure() {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-/// One line of the answer, and whether it holds.
-fn line(what: &str, n: usize, measured: String, bound: &str, holds: bool) -> bool {
-    println!(
-        "{:<52} {measured:>22}   {bound:<18} n={n:<3} {}",
-        what,
-        if holds { "ok" } else { "MISSED" }
-    );
-    holds
+    frame::run(measure)
 }
 
 fn measure() -> Result<bool, Error> {
@@ -392,9 +372,4 @@ fn broken(recorder: &Recorder, name: &str) {
     template["status"] = json!({"phase": "Pending", "containerStatuses": [{"name": "main", "restartCount": 0, "state":
         {"waiting": {"reason": "CreateContainerConfigError", "message": format!("secret \"{secret}\" not found")}}}]});
     note(recorder, "Pod", &pod, Some(("Job", name)), template);
-}
-
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or_default()
 }

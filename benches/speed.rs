@@ -6,9 +6,12 @@
 
 #![allow(clippy::disallowed_methods, reason = "a benchmark lets time pass to measure what happens in it")]
 
+mod frame;
+
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use frame::{Error, line, median};
 use rekindle::cli::Dirs;
 use rekindle::cluster::{self, Cluster};
 use rekindle::command::Command;
@@ -29,34 +32,8 @@ const DIAGNOSES: usize = 30;
 const WAITING: Duration = Duration::from_secs(60);
 const DEADLINE: Duration = Duration::from_secs(300);
 
-type Error = Box<dyn std::error::Error>;
-
 fn main() -> ExitCode {
-    // `cargo test --benches` only asks whether it runs.
-    if !std::env::args().any(|argument| argument == "--bench") {
-        return ExitCode::SUCCESS;
-    }
-    let measured = tokio::runtime::Runtime::new()
-        .map_err(Error::from)
-        .and_then(|runtime| runtime.block_on(measure()));
-    match measured {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-/// One line of the answer, and whether it holds.
-fn line(what: &str, n: usize, measured: String, bound: &str, holds: bool) -> bool {
-    println!(
-        "{:<52} {measured:>22}   {bound:<18} n={n:<3} {}",
-        what,
-        if holds { "ok" } else { "MISSED" }
-    );
-    holds
+    frame::run(|| tokio::runtime::Runtime::new()?.block_on(measure()))
 }
 
 async fn measure() -> Result<bool, Error> {
@@ -188,16 +165,6 @@ async fn trials(options: &Options, cancel: &CancellationToken) -> Result<bool, E
 #[allow(clippy::cast_precision_loss, reason = "milliseconds of a trial are few")]
 fn seconds(ms: u64) -> f64 {
     ms as f64 / 1e3
-}
-
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    match values.len() {
-        0 => f64::NAN,
-        n if n % 2 == 1 => values[middle],
-        _ => f64::midpoint(values[middle - 1], values[middle]),
-    }
 }
 
 /// What this process has used of the processor so far.
