@@ -96,7 +96,7 @@ pub async fn run(args: ReproduceArgs, context: &Context) -> Result<ExitCode, Fai
         })
         .await?;
         put(match cleaned {
-            Cleaned::Cluster => "Everything is removed, the cluster that was made for it included.\n",
+            Cleaned::Cluster => "Everything is removed, its cluster included.\n",
             Cleaned::Namespace => "Everything of it is removed; the cluster stays.\n",
         })?;
         return Ok(exit_code::PASS);
@@ -219,6 +219,7 @@ fn shell(session: &Session, place: &Place) -> Result<(), Failure> {
         ("HELM_NAMESPACE", session.kept.namespace.clone().into()),
         ("PATH", path),
     ];
+    complain("\nThis is a shell in it. It ends with `exit`, which removes nothing.");
     command::hand_over(&program, &envs).map_err(|error| {
         Failure::new(
             exit_code::OUTPUT,

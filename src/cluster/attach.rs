@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::journal::{Entry, Journal, Phase};
 use super::lock::Lock;
 use super::park::{self, Unfit};
-use super::{Cluster, ClusterError, Options, TURN, config, docker, in_use, inside, lock_failed, owner, prove, reap_one, removal};
+use super::{Cluster, ClusterError, Options, Origin, TURN, config, docker, in_use, inside, lock_failed, owner, prove, reap_one, removal};
 use crate::events::Events;
 use crate::toolchain::Toolchain;
 use crate::wait::{Seen, WaitError, until};
@@ -86,7 +86,7 @@ impl Cluster {
             return match park::wake(journal, &mut entry, cancel).await {
                 Ok(access) => {
                     step.done();
-                    Ok(Some(Self::held(entry, access.client, journal.clone(), lock, false)))
+                    Ok(Some(Self::held(entry, access.client, journal.clone(), lock, Origin::Woken)))
                 }
                 Err(Unfit::Cluster(error)) if error.interrupted() => Err(*error),
                 Err(unfit) => {
@@ -107,7 +107,7 @@ impl Cluster {
             })
         });
         try_join_all(sealing).await?;
-        Ok(Some(Self::held(entry, access.client, journal.clone(), lock, false)))
+        Ok(Some(Self::held(entry, access.client, journal.clone(), lock, Origin::Found)))
     }
 }
 

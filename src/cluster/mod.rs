@@ -73,6 +73,16 @@ impl Options {
     }
 }
 
+/// How a process came to its cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    Created,
+    /// It was parked.
+    Woken,
+    /// It was up.
+    Found,
+}
+
 /// A cluster that is up and proven to be ours. While it is held, no other process removes it.
 pub struct Cluster {
     pub name: String,
@@ -83,7 +93,7 @@ pub struct Cluster {
     journal: Journal,
     entry: Entry,
     lock: Lock,
-    fresh: bool,
+    origin: Origin,
 }
 
 impl std::fmt::Debug for Cluster {
@@ -145,7 +155,7 @@ impl Cluster {
         match Self::create(options, toolchain, &journal, entry.clone(), events, cancel).await {
             Ok((entry, access)) => {
                 lock.share().map_err(|source| lock_failed(&options.state, source))?;
-                Ok(Self::held(entry, access.client, journal, lock, true))
+                Ok(Self::held(entry, access.client, journal, lock, Origin::Created))
             }
             Err(first) => {
                 // Whatever it was that an interrupt cut off, to the user it is the creation.
@@ -194,7 +204,7 @@ impl Cluster {
         Ok((entry, access))
     }
 
-    fn held(entry: Entry, client: kube::Client, journal: Journal, lock: Lock, fresh: bool) -> Self {
+    fn held(entry: Entry, client: kube::Client, journal: Journal, lock: Lock, origin: Origin) -> Self {
         Self {
             name: entry.cluster.clone(),
             run_id: entry.run_id.clone(),
@@ -204,13 +214,18 @@ impl Cluster {
             journal,
             entry,
             lock,
-            fresh,
+            origin,
         }
     }
 
     /// Whether this process created it; then this process removes it at its end, unless it was asked to keep it.
     pub fn fresh(&self) -> bool {
-        self.fresh
+        self.origin == Origin::Created
+    }
+
+    /// Whether nobody wanted it before: this process created it, or found it parked.
+    pub fn unclaimed(&self) -> bool {
+        self.origin != Origin::Found
     }
 
     /// The names of the nodes, which are also the names of their containers.

@@ -259,7 +259,7 @@ impl Reproduction {
         Ok(session)
     }
 
-    /// Removes what was lit; the cluster as well, where it was made for this and nothing else is lit in it. Tells what is left.
+    /// Removes what was lit; the cluster as well, where nobody wanted it before and nothing else is lit in it. Tells what is left.
     ///
     /// # Errors
     /// Where nothing is lit; where something is still there afterwards.
@@ -269,7 +269,7 @@ impl Reproduction {
         };
         let turn = self.turn()?;
         let state = &self.options.toolchain.state;
-        if session.made_cluster && self.place.others().is_empty() {
+        if session.own_cluster && self.place.others().is_empty() {
             cluster::wake_docker(&self.options.toolchain, events, cancel)
                 .await
                 .map_err(ProvisionError::from)?;

@@ -57,8 +57,8 @@ pub struct Session {
     pub schema: u32,
     pub cluster: String,
     pub run_id: String,
-    /// Whether the cluster was made for it, and goes with it.
-    pub made_cluster: bool,
+    /// Whether the cluster was made or woken for it, and goes with it.
+    pub own_cluster: bool,
     /// The folder of the scenarios.
     pub scenarios: PathBuf,
     /// Where kubectl and the engine are.
@@ -82,7 +82,7 @@ impl Session {
             schema: SCHEMA,
             cluster: cluster.name.clone(),
             run_id: cluster.run_id.clone(),
-            made_cluster: cluster.fresh(),
+            own_cluster: cluster.unclaimed(),
             scenarios: scenarios.to_owned(),
             path,
             reached: Reached::Begun,
@@ -262,7 +262,7 @@ mod tests {
             schema: SCHEMA,
             cluster: "x".to_owned(),
             run_id: "aa11".to_owned(),
-            made_cluster: true,
+            own_cluster: true,
             scenarios: "scenarios".into(),
             path: vec!["/bin".into()],
             reached: Reached::Broken,

@@ -78,7 +78,13 @@ impl Trial<'_> {
             left: None,
         };
         let stage = Stage::set(self, ground, &namespace, opening, cancel).await?;
-        let judged = broken::break_and_diagnose(&stage, &mut kept.outcome, cancel).await?;
+        let judged = match broken::break_and_diagnose(&stage, &mut kept.outcome, cancel).await {
+            Ok(judged) => judged,
+            Err(error) => {
+                stage.abandon().await;
+                return Err(error);
+            }
+        };
         (kept.outcome.verdict, kept.outcome.sentence) =
             judged.unwrap_or_else(|| (Verdict::Pass, "broke as documented, and was diagnosed".to_owned()));
         stage.keep().await

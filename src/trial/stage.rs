@@ -214,6 +214,16 @@ impl<'a> Stage<'a> {
         self.machine
     }
 
+    /// Leaves everything to whoever removes it; what is still on its way beside the cluster is waited for, so that it can be found.
+    pub async fn abandon(self) {
+        let late = futures::future::join_all(self.starting.into_inner())
+            .await
+            .into_iter()
+            .flatten()
+            .flatten();
+        self.beside.into_inner().into_iter().chain(late).for_each(Beside::keep);
+    }
+
     /// Leaves everything as it is, for another process: what was noted.
     ///
     /// # Errors
