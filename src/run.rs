@@ -7,7 +7,7 @@ use std::time::Instant;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use jiff::Timestamp;
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{ProvisionError, provision};
@@ -111,8 +111,6 @@ pub struct Standing {
     /// How many trials at once.
     jobs: usize,
     turns: Semaphore,
-    /// One trial starts at a time.
-    start: Mutex<()>,
 }
 
 /// Sets everything up.
@@ -161,7 +159,6 @@ pub async fn stand(options: &Options, events: &Events, cancel: &CancellationToke
         state: options.toolchain.state.clone(),
         jobs: jobs(options),
         turns: Semaphore::new(jobs(options)),
-        start: Mutex::default(),
     })
 }
 
@@ -186,9 +183,8 @@ impl Standing {
         let slots = self.jobs + self.ground.pool.size();
         match Slot::take(&self.state, slots, cancel).await {
             Ok(_slot) => {
-                {
-                    let _start = self.start.lock().await;
-                    slots::calm(cancel).await;
+                if let Err(error) = slots::calm(&self.state, cancel).await {
+                    return not_run(trial, error.to_string(), events, cancel);
                 }
                 trial.run(&ground, place, self.provision, cancel).await
             }

@@ -62,9 +62,26 @@ const RUNNABLE_PER_CORE: usize = 2;
 /// How many looks have to find it so, one after the other.
 const CALM: usize = 3;
 
-/// Returns when the machine has time for one more trial, or when it has put it off for long enough. What a trial does first takes several
-/// seconds of a processor, and where many begin at the same moment the time runs out for all of them.
-pub async fn calm(cancel: &CancellationToken) {
+/// Returns when the machine has time for one more trial, or when it has been put off for long enough. What a trial does first takes several
+/// seconds of a processor, and where many begin at the same moment the time runs out for all of them: so one starts at a time, also when each
+/// is a process of its own.
+///
+/// # Errors
+/// When the state folder cannot be used.
+pub async fn calm(state: &Path, cancel: &CancellationToken) -> Result<(), JournalError> {
+    let path = state.join("slots").join("start");
+    let look = || async {
+        match take(&path, File::try_lock) {
+            Ok(Some(lock)) => Seen::Done(Ok(lock)),
+            Ok(None) => Seen::NotYet("others start".to_owned()),
+            Err(error) => Seen::Done(Err(error)),
+        }
+    };
+    let _turn = match until("the turn to start", TURN, LOOK, cancel, look).await {
+        Ok(turn) => turn?,
+        // Whoever runs the trial hears of an interruption, too.
+        Err(_) => return Ok(()),
+    };
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
     let calm = AtomicUsize::new(0);
     let look = || async {
@@ -78,6 +95,7 @@ pub async fn calm(cancel: &CancellationToken) {
     };
     // Whichever way it ends, the trial starts.
     let _ = until("a machine with time to spare", PUT_OFF, LOOK * 2, cancel, look).await;
+    Ok(())
 }
 
 /// How many processes run or want to; nothing where the system does not tell.
@@ -119,8 +137,10 @@ mod tests {
     #[tokio::test]
     async fn a_start_is_not_put_off_for_ever() {
         assert!(runnable() > 0, "this test itself runs");
+        let state = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(state.path().join("slots")).unwrap();
         let started = std::time::Instant::now();
-        calm(&CancellationToken::new()).await;
+        calm(state.path(), &CancellationToken::new()).await.unwrap();
         assert!(
             started.elapsed() >= LOOK * 2 && started.elapsed() < PUT_OFF * 3,
             "{:?}",

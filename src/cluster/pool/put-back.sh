@@ -21,7 +21,12 @@ done
 until cri version >/dev/null 2>&1; do sleep 0.1; done
 until [ -z "$(cri tasks ls -q)" ]; do
   # Most go by themselves when their process does.
-  for id in $(cri tasks ls -q); do cri tasks delete "$id" >/dev/null 2>&1 || :; done
+  for id in $(cri tasks ls -q); do
+    cri tasks delete "$id" >/dev/null 2>&1 && continue
+    # One that was being made when its container was deleted is nobody's any more; it goes when its shim does.
+    cri containers info "$id" >/dev/null 2>&1 || pkill -KILL -f "containerd-shim.* -id $id " || :
+  done
+  sleep 0.05
 done
 for id in $(cri containers ls -q); do cri containers delete "$id"; done
 # What containerd's kubelet side remembers is made of what is stored, at its start.
