@@ -124,12 +124,15 @@ fn recordings() -> Result<Vec<PathBuf>, Error> {
     Ok(files)
 }
 
-/// A broken trial and a healthy twin of the same scenario, where there are recordings of both.
+/// A broken trial and its healthy twin, where there are recordings of both; without machines that come late, whose Nodes, with the names of
+/// all images, would be most of what is copied.
 fn pair(files: &[PathBuf]) -> Result<Option<(Recording, Recording)>, Error> {
     let mut broken: BTreeMap<String, Recording> = BTreeMap::new();
     for file in files {
         let recording = Recording::read(file)?;
-        let Some(trial) = recording.preamble.trial.clone() else { continue };
+        let Some(trial) = recording.preamble.trial.clone().filter(|_| !starts_nodes(&recording)) else {
+            continue;
+        };
         if trial.variant == "broken" {
             broken.insert(trial.scenario, recording);
         } else if let Some(broken) = broken.remove(&trial.scenario) {
@@ -137,6 +140,11 @@ fn pair(files: &[PathBuf]) -> Result<Option<(Recording, Recording)>, Error> {
         }
     }
     Ok(None)
+}
+
+fn starts_nodes(recording: &Recording) -> bool {
+    let scales_up = |entry: &Entry| matches!(&entry.fact, Fact::Object { object, .. } if object["reason"] == "TriggeredScaleUp");
+    recording.entries.iter().any(scales_up)
 }
 
 /// How long something takes: by the clock, and in processor time, which other programs on the machine have no part in.

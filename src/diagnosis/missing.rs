@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::attempt::{attempt, engine_is_patient};
 use super::cite;
-use super::hooks::tasks;
+use super::hooks::{Task, tasks};
 use super::progress::{JobState, WORKLOADS, concerns, containers, controller, event_text, relevant, stuck};
 use super::references::{Fields, Reference, mentions_otherwise, needed};
 use super::{Certainty, Citation, Finding, Slug};
@@ -65,9 +65,14 @@ pub fn findings(evidence: &Evidence, sought: &Sought) -> Vec<Finding> {
             note(known, evidence, pod, sought, &reference, said);
         }
     }
+    if missing.is_empty() {
+        return Vec::new();
+    }
+    // Once for all: it looks at every Job and its pods.
+    let tasks = tasks(evidence);
     missing
         .into_iter()
-        .map(|((namespace, name), missing)| finding(evidence, sought, &namespace, &name, missing))
+        .map(|((namespace, name), missing)| finding(evidence, sought, &tasks, &namespace, &name, missing))
         .collect()
 }
 
@@ -133,11 +138,11 @@ fn said(evidence: &Evidence, pod: &Life, sought: &Sought, name: &str) -> Option<
 /// How long the kubelet may take to say so itself, and the watch of one kind to catch up with that of pods.
 const LAG: SignedDuration = SignedDuration::from_secs(10);
 
-fn finding(evidence: &Evidence, sought: &Sought, namespace: &str, name: &str, missing: Missing) -> Finding {
+fn finding(evidence: &Evidence, sought: &Sought, tasks: &[Task<'_>], namespace: &str, name: &str, missing: Missing) -> Finding {
     let kind = sought.kind;
     let subject = ObjectRef::new(kind, Some(namespace), name);
     let since = missing.since.unwrap_or(evidence.now);
-    let producer = producer(evidence, sought, namespace, name, &missing.explains);
+    let producer = producer(evidence, sought, tasks, namespace, name, &missing.explains);
     let (certainty, why) = match &producer {
         Some(Producer { waits: true, what, .. }) => (Certainty::Suspected, format!("{what} may still make it")),
         _ if !missing.said && evidence.since(since) < LAG => (Certainty::Suspected, "it may not have been seen yet".to_owned()),
@@ -199,7 +204,14 @@ fn makes(sought: &Sought, manifest: &Value, name: &str) -> bool {
 }
 
 /// What would make it: an object of a controller, a part of the release that has not been applied, or a Job that mentions it.
-fn producer(evidence: &Evidence, sought: &Sought, namespace: &str, name: &str, blocked: &[ObjectRef]) -> Option<Producer> {
+fn producer(
+    evidence: &Evidence,
+    sought: &Sought,
+    tasks: &[Task<'_>],
+    namespace: &str,
+    name: &str,
+    blocked: &[ObjectRef],
+) -> Option<Producer> {
     let patient = engine_is_patient(evidence);
     let made = sought
         .makers
@@ -227,7 +239,7 @@ fn producer(evidence: &Evidence, sought: &Sought, namespace: &str, name: &str, b
             return Some(Producer::of(object, patient));
         }
     }
-    let task = tasks(evidence).into_iter().find(|task| {
+    let task = tasks.iter().find(|task| {
         task.state() == JobState::Running
             && !blocked.iter().any(|blocked| blocked.same(&task.reference))
             && !task.pods.last().is_some_and(|pod| stuck(pod))
