@@ -29,9 +29,9 @@ while [ $# -gt 0 ]; do
   wait=--wait
   case $("$helm" version --short) in v4*) wait=--wait=watcher ;; esac
 
-  # Into which namespace, and what else Helm is told.
-  install() {
-    "$helm" upgrade --install "$release" "$chart" --namespace "$@" --create-namespace "$wait" --wait-for-jobs --timeout "$timeout" \
+  # Install or upgrade, into which namespace, and what else Helm is told.
+  run() {
+    "$helm" "$1" "$release" "$chart" --namespace "${@:2}" "$wait" --wait-for-jobs --timeout "$timeout" \
       --set "images.tools=$TOOLS_IMAGE,images.standin=$STANDIN_IMAGE" >"$scratch/log" 2>&1
   }
   ready() {
@@ -41,12 +41,12 @@ while [ $# -gt 0 ]; do
   "$KIND" create cluster --name "$name" --image "$NODE_IMAGE" --wait 120s >"$scratch/log" 2>&1 || fail "has no cluster"
   "$KIND" load docker-image "$TOOLS_IMAGE" "$STANDIN_IMAGE" --name "$name" >"$scratch/log" 2>&1 || fail "has no images"
 
-  if install broken; then fail "does not fail"; fi
+  if run install broken --create-namespace; then fail "does not fail"; fi
   grep -qF -- "$words" "$scratch/log" || fail "fails otherwise"
-  install broken --set "$remedy" || fail "is not remedied"
+  run upgrade broken --set "$remedy" || fail "is not remedied"
   ready broken || fail "does not get healthy"
 
-  install twin --values "$twin" || fail "has a broken twin"
+  run install twin --create-namespace --values "$twin" || fail "has a broken twin"
   ready twin || fail "has an unhealthy twin"
 
   "$KIND" delete cluster --name "$name" >/dev/null 2>&1
