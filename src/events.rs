@@ -64,13 +64,16 @@ pub enum Event {
 
 /// Where the stages put their events. Cheap to clone; a consumer that is gone is no error.
 #[derive(Debug, Clone)]
-pub struct Events(UnboundedSender<Event>);
+pub struct Events {
+    sender: UnboundedSender<Event>,
+    causes: bool,
+}
 
 impl Events {
     /// A sender and the receiver that a reporter reads.
     pub fn channel() -> (Self, UnboundedReceiver<Event>) {
         let (sender, receiver) = unbounded_channel();
-        (Self(sender), receiver)
+        (Self { sender, causes: true }, receiver)
     }
 
     /// For callers that nobody watches.
@@ -78,8 +81,16 @@ impl Events {
         Self::channel().0
     }
 
+    /// The same without the causes that become known: for somebody who wants to find them out.
+    pub fn without_causes(self) -> Self {
+        Self { causes: false, ..self }
+    }
+
     pub fn send(&self, event: Event) {
-        let _ = self.0.send(event);
+        if !self.causes && matches!(event, Event::CauseKnown { .. }) {
+            return;
+        }
+        let _ = self.sender.send(event);
     }
 
     pub fn note(&self, text: impl Into<String>) {

@@ -47,14 +47,24 @@ async fn answer<F>(context: &Context, command: impl FnOnce(Events) -> F) -> Resu
 where
     F: Future<Output = Result<String, ProvisionError>>,
 {
+    let answer = with_progress(context, command).await?;
+    put(&format!("{answer}\n"))?;
+    Ok(exit_code::PASS)
+}
+
+/// Shows progress while something is done; everything of it stands there when this returns.
+pub async fn with_progress<F, T, E>(context: &Context, work: impl FnOnce(Events) -> F) -> Result<T, Failure>
+where
+    F: Future<Output = Result<T, E>>,
+    Failure: From<E>,
+{
     let (events, receiver) = Events::channel();
     context.interrupt.tell(&events);
     let terminal = context.terminal;
     let reporter = Reporter::start(receiver, Mode::detect(false, terminal.dumb), terminal.err);
-    let answer = command(events).await;
+    let done = work(events).await;
     reporter.finish().await;
-    put(&format!("{}\n", answer?))?;
-    Ok(exit_code::PASS)
+    Ok(done?)
 }
 
 impl From<ProvisionError> for Failure {

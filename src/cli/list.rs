@@ -52,17 +52,15 @@ fn table(entries: &[Entry], columns: Option<usize>, paint: Paint) -> String {
     let mut text = format!("{}\n", paint.dim(&format!("{}TITLE", left("SCENARIO", "ENGINES"))));
     for [id, engine, title] in &rows {
         let start = left(id, engine);
-        let room = columns.map(|columns| columns.saturating_sub(width(&start)));
         // In a pipe a line is an entry. On a terminal a title goes on below itself, or stands below its name where there is no room.
-        let titles = match room {
-            None => vec![title.clone()],
-            Some(room) if room < ROOM => [String::new()]
-                .into_iter()
-                .chain(wrap(title, (room + width(&start)).saturating_sub(2)))
-                .collect(),
-            Some(room) => wrap(title, room),
+        let (below, titles) = match columns.map(|columns| (columns, columns.saturating_sub(width(&start)))) {
+            None => (0, vec![title.clone()]),
+            Some((columns, room)) if room < ROOM => {
+                let below = wrap(title, columns.saturating_sub(2));
+                (2, [String::new()].into_iter().chain(below).collect())
+            }
+            Some((_, room)) => (width(&start), wrap(title, room)),
         };
-        let below = if room.is_some_and(|room| room < ROOM) { 2 } else { width(&start) };
         for (n, title) in titles.iter().enumerate() {
             let line = match n {
                 0 => format!("{}{}{title}", paint.bold(id), &start[id.len()..]),

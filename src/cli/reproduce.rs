@@ -8,16 +8,15 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::Context;
+use super::answer::with_progress;
 use super::failure::{Failure, unknown};
 use super::run::{Format, profile};
 use super::scenarios::{self, Entry};
 use super::terminal::{complain, put};
 use crate::cluster;
 use crate::command;
-use crate::events::{Event, Events};
 use crate::exit_code::{self, ExitCode};
 use crate::outcome::{Outcome, Profile};
-use crate::report::human::{Mode, Reporter};
 use crate::report::reproduction;
 use crate::reproduce::{Cleaned, Place, Reached, ReproduceError, Reproduction, Session, SessionError};
 use crate::run::Options;
@@ -91,7 +90,7 @@ impl From<ReproduceError> for Failure {
 pub async fn run(args: ReproduceArgs, context: &Context) -> Result<ExitCode, Failure> {
     let reproduction = reproduction(&args, context)?;
     if args.step == Some(Step::Clean) {
-        let cleaned = with_progress(context, true, |events| async move {
+        let cleaned = with_progress(context, |events| async move {
             reproduction.clean(&events, &context.interrupt.cancel).await
         })
         .await?;
@@ -105,7 +104,8 @@ pub async fn run(args: ReproduceArgs, context: &Context) -> Result<ExitCode, Fai
     let lit = reproduction.session().is_ok();
     // Somebody who wants to find the cause out is not told it.
     let causes = step != Some(Step::Break);
-    let session = with_progress(context, causes, |events| async move {
+    let session = with_progress(context, |events| async move {
+        let events = if causes { events } else { events.without_causes() };
         let cancel = &context.interrupt.cancel;
         match step {
             // What is lit is not lit again, but looked at again.
@@ -152,8 +152,13 @@ fn reproduction(args: &ReproduceArgs, context: &Context) -> Result<Reproduction,
     }
     let engine = match (&args.engine, &lit) {
         (Some(engine), Some(lit)) if *engine != lit.engine => {
-            return Err(Failure::usage(format!("{} is lit on {}, not on {engine}", scenario.id, lit.engine))
-                .hint(format!("remove it first: rekindle reproduce {} --step clean", scenario.id)));
+            return Err(
+                Failure::usage(format!("{} is lit on {}, not on {engine}", scenario.id, lit.engine)).hint(format!(
+                    "remove it first: rekindle reproduce {}{} --step clean",
+                    scenario.id,
+                    cluster::named(cluster)
+                )),
+            );
         }
         (_, Some(lit)) => Some(lit.engine.clone()),
         (engine, None) => engine.clone().or_else(|| scenario.engines.iter().max().cloned()),
@@ -164,7 +169,7 @@ fn reproduction(args: &ReproduceArgs, context: &Context) -> Result<Reproduction,
         cluster: args.name.clone(),
         ..Options::new(vec![scenario], profile, toolchain)
     };
-    Ok(Reproduction::new(options, &args.scenarios))
+    Ok(Reproduction::new(options))
 }
 
 /// The one scenario of that name; a slug means the scenario that bears it.
@@ -182,28 +187,6 @@ fn only(all: Vec<Scenario>, name: &str) -> Result<Scenario, Failure> {
     all.into_iter()
         .find(|scenario| scenario.id == id)
         .ok_or_else(|| Failure::usage(format!("there is no scenario `{name}`")))
-}
-
-/// Shows progress while something is done; with or without the causes that become known.
-async fn with_progress<F, T>(context: &Context, causes: bool, work: impl FnOnce(Events) -> F) -> Result<T, Failure>
-where
-    F: Future<Output = Result<T, ReproduceError>>,
-{
-    let (events, mut receiver) = Events::channel();
-    context.interrupt.tell(&events);
-    let terminal = context.terminal;
-    let (shown, to_show) = Events::channel();
-    tokio::spawn(async move {
-        while let Some(event) = receiver.recv().await {
-            if causes || !matches!(event, Event::CauseKnown { .. }) {
-                shown.send(event);
-            }
-        }
-    });
-    let reporter = Reporter::start(to_show, Mode::detect(false, terminal.dumb), terminal.err);
-    let done = work(events).await;
-    reporter.finish().await;
-    Ok(done?)
 }
 
 /// Opens the user's shell on what was left, and waits for its end.
@@ -227,8 +210,9 @@ fn shell(session: &Session, place: &Place) -> Result<(), Failure> {
         )
     })?;
     complain(&format!(
-        "It stays as you left it; remove it with: rekindle reproduce {} --step clean",
-        session.kept.outcome.trial.scenario
+        "It stays as you left it; remove it with: rekindle reproduce {}{} --step clean",
+        session.kept.outcome.trial.scenario,
+        cluster::named(&session.cluster)
     ));
     Ok(())
 }

@@ -78,11 +78,7 @@ pub async fn run(
 
 fn how_to_use(cluster: &Cluster, tools: &Toolchain) -> String {
     let state = if cluster.fresh() { "is up" } else { "was up already" };
-    let named = if cluster.name == cluster::DEFAULT_NAME {
-        String::new()
-    } else {
-        format!(" --name {}", cluster.name)
-    };
+    let named = cluster::named(&cluster.name);
     format!(
         "The cluster {} {state} (Kubernetes {}).\n\n  export KUBECONFIG={}\n  {} get pods --all-namespaces\n\nIt stays until `rekindle down{named}`.",
         cluster.name,

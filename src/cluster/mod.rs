@@ -391,6 +391,14 @@ pub async fn wake_docker(options: &toolchain::Options, events: &Events, cancel: 
     toolchain::prepare(options, events, cancel).await.map(drop)
 }
 
+/// What a command for this cluster needs besides: ` --name x`, and nothing for the usual one.
+pub fn named(cluster: &str) -> String {
+    match cluster {
+        DEFAULT_NAME => String::new(),
+        name => format!(" --name {name}"),
+    }
+}
+
 /// The folder of all that belongs to a cluster and goes with it.
 pub fn folder(state: &Path, name: &str) -> PathBuf {
     create::folder(state, name)

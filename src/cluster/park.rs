@@ -64,11 +64,7 @@ impl Cluster {
         self.entry.phase = Phase::Parked;
         self.journal.write(&self.entry)?;
         step.done();
-        let named = if self.name == super::DEFAULT_NAME {
-            String::new()
-        } else {
-            format!(" --name {}", self.name)
-        };
+        let named = super::named(&self.name);
         events.note(format!(
             "it takes no processor time, and the next run uses it; `rekindle down{named}` removes it"
         ));

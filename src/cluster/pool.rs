@@ -108,7 +108,8 @@ impl Pool {
     /// `name` becomes the value of the node's label and taint, so it has to be the lease's own: a trial's namespace is.
     ///
     /// # Errors
-    /// [`PoolError::TooSmall`] at once where the pool has no nodes, [`PoolError::Busy`] with who holds them at the deadline.
+    /// [`PoolError::TooSmall`] at once where the pool has no nodes, [`PoolError::Busy`] with who holds them at the deadline,
+    /// [`PoolError::Kept`] at once where all of them are kept for reproductions.
     pub async fn lease(&self, name: &str, deadline: Duration, cancel: &CancellationToken) -> Result<Lease, PoolError> {
         if !is_label_value(name) {
             return Err(PoolError::Name { name: name.to_owned() });

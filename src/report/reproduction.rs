@@ -42,10 +42,7 @@ fn heading(session: &Session, columns: usize, paint: Paint) -> String {
 /// Where it stands, how to look at it, and which steps come next. `diagnosed`: whether the cause was told.
 pub fn next(session: &Session, place: &Place, diagnosed: bool, paint: Paint) -> String {
     let scenario = &session.kept.outcome.trial.scenario;
-    let named = match session.cluster.as_str() {
-        cluster::DEFAULT_NAME => String::new(),
-        name => format!(" --name {name}"),
-    };
+    let named = cluster::named(&session.cluster);
     let mut text = format!(
         "It stays as it is, in namespace {} of the cluster {}. To look at it:\n\n",
         session.kept.namespace, session.cluster

@@ -3,7 +3,6 @@
 mod session;
 
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
 
 use tokio_util::sync::CancellationToken;
 
@@ -12,7 +11,7 @@ pub use session::{Place, Reached, Session, SessionError};
 use crate::cli::ProvisionError;
 use crate::cluster::{self, ClusterError};
 use crate::events::{Event, Events};
-use crate::outcome::Verdict;
+use crate::outcome::Variant;
 use crate::run::{self, Options, Standing};
 use crate::toolchain;
 use crate::trial::kept::{self, Kept};
@@ -35,14 +34,24 @@ pub enum ReproduceError {
         engine: String,
         namespace: String,
     },
-    #[error("{scenario} is not lit on the cluster {cluster}; begin with `rekindle reproduce {scenario}`")]
-    NotLit { scenario: String, cluster: String },
-    #[error("there is nothing to verify before the remedy; apply it with `rekindle reproduce {scenario} --step remedy`")]
-    NotRemedied { scenario: String },
-    #[error("the remedy was applied before; go on with `rekindle reproduce {scenario} --step verify`, or remove all with `--step clean`")]
-    Remedied { scenario: String },
     #[error(
-        "the cluster {cluster} in which {scenario} was lit is gone, and the reproduction with it; begin anew with `rekindle reproduce {scenario}`"
+        "{scenario} is not lit on the cluster {cluster}; begin with `rekindle reproduce {scenario}{}`",
+        cluster::named(cluster)
+    )]
+    NotLit { scenario: String, cluster: String },
+    #[error(
+        "there is nothing to verify before the remedy; apply it with `rekindle reproduce {scenario}{} --step remedy`",
+        cluster::named(cluster)
+    )]
+    NotRemedied { scenario: String, cluster: String },
+    #[error(
+        "the remedy was applied before; go on with `rekindle reproduce {scenario}{} --step verify`, or remove all with `--step clean`",
+        cluster::named(cluster)
+    )]
+    Remedied { scenario: String, cluster: String },
+    #[error(
+        "the cluster {cluster} in which {scenario} was lit is gone, and the reproduction with it; begin anew with `rekindle reproduce {scenario}{}`",
+        cluster::named(cluster)
     )]
     Gone { scenario: String, cluster: String },
 }
@@ -78,28 +87,23 @@ impl From<TrialError> for ReproduceError {
 /// One failure on one engine, and the cluster that it is lit in.
 pub struct Reproduction {
     pub options: Options,
-    /// The folder of the scenarios.
-    pub scenarios: PathBuf,
     pub place: Place,
 }
 
 /// The only trial that is wanted of these options: broken, on their one engine.
 fn trial(options: &Options) -> Option<Trial<'_>> {
-    run::trials(options)
-        .into_iter()
-        .find(|trial| trial.id.variant == crate::outcome::Variant::Broken)
+    run::trials(options).into_iter().find(|trial| trial.id.variant == Variant::Broken)
 }
 
 impl Reproduction {
     /// `options` name one scenario and one engine.
-    pub fn new(mut options: Options, scenarios: &Path) -> Self {
+    pub fn new(mut options: Options) -> Self {
         options.keep = true;
         options.jobs = Some(NonZeroUsize::MIN);
         let cluster = options.cluster.as_deref().unwrap_or(cluster::DEFAULT_NAME);
         let id = options.scenarios.first().map_or("", |scenario| scenario.id.as_str());
         Self {
             place: Place::of(&options.toolchain.state, cluster, id),
-            scenarios: scenarios.to_owned(),
             options,
         }
     }
@@ -126,10 +130,7 @@ impl Reproduction {
     pub fn session(&self) -> Result<Session, ReproduceError> {
         match self.place.load()? {
             Some(session) if session.reached > Reached::Begun => Ok(session),
-            _ => Err(ReproduceError::NotLit {
-                scenario: self.scenario(),
-                cluster: self.cluster(),
-            }),
+            _ => Err(self.not_lit()),
         }
     }
 
@@ -145,6 +146,8 @@ impl Reproduction {
             if session.reached > Reached::Begun {
                 return Err(self.lit(session));
             }
+            // If somebody is still at it, it was not cut off.
+            drop(self.turn()?);
             events.note("what a reproduction that was cut off had left is removed first");
             self.clean(events, cancel).await?;
         }
@@ -207,7 +210,7 @@ impl Reproduction {
         let ground = &standing.ground;
         let place = trial.place(ground, cancel).await.map_err(|error| (None, error.into()))?;
         let kept = Kept::begin(trial, ground, &place, standing.provision).map_err(|error| (None, TrialError::from(error).into()))?;
-        let mut session = Session::begin(standing, &self.scenarios, kept);
+        let mut session = Session::begin(standing, kept);
         // Before the deed: whoever comes after a kill finds what is to be removed.
         self.place.save(&session).map_err(|error| (None, error.into()))?;
         events.send(Event::RunStarted { trials: 1 });
@@ -235,10 +238,16 @@ impl Reproduction {
         let mut session = self.session()?;
         match (step, session.reached) {
             (kept::Step::Remedy, Reached::Remedied | Reached::Verified) => {
-                return Err(ReproduceError::Remedied { scenario: self.scenario() });
+                return Err(ReproduceError::Remedied {
+                    scenario: self.scenario(),
+                    cluster: self.cluster(),
+                });
             }
             (kept::Step::Verify, Reached::Begun | Reached::Broken) => {
-                return Err(ReproduceError::NotRemedied { scenario: self.scenario() });
+                return Err(ReproduceError::NotRemedied {
+                    scenario: self.scenario(),
+                    cluster: self.cluster(),
+                });
             }
             _ => {}
         }
@@ -249,7 +258,7 @@ impl Reproduction {
             trial: trial.id.to_string(),
         });
         let timeline = trial.go_on(&standing.ground, &mut session.kept, timeline, step, cancel).await?;
-        let well = session.kept.outcome.verdict == Verdict::Pass;
+        let well = session.kept.outcome.remedy.as_ref().is_some_and(|remedy| remedy.healthy);
         session.reached = match step {
             kept::Step::Remedy if well => Reached::Remedied,
             kept::Step::Verify => Reached::Verified,

@@ -59,8 +59,6 @@ pub struct Session {
     pub run_id: String,
     /// Whether the cluster was made or woken for it, and goes with it.
     pub own_cluster: bool,
-    /// The folder of the scenarios.
-    pub scenarios: PathBuf,
     /// Where kubectl and the engine are.
     pub path: Vec<PathBuf>,
     pub reached: Reached,
@@ -68,7 +66,7 @@ pub struct Session {
 }
 
 impl Session {
-    pub fn begin(standing: &Standing, scenarios: &Path, kept: Kept) -> Self {
+    pub fn begin(standing: &Standing, kept: Kept) -> Self {
         let (cluster, tools) = (&standing.cluster, &standing.tools);
         let engine = tools.engines.get(&kept.outcome.trial.engine).map(|engine| engine.binary.as_path());
         let mut path: Vec<PathBuf> = engine
@@ -83,7 +81,6 @@ impl Session {
             cluster: cluster.name.clone(),
             run_id: cluster.run_id.clone(),
             own_cluster: cluster.unclaimed(),
-            scenarios: scenarios.to_owned(),
             path,
             reached: Reached::Begun,
             kept,
@@ -263,7 +260,6 @@ mod tests {
             cluster: "x".to_owned(),
             run_id: "aa11".to_owned(),
             own_cluster: true,
-            scenarios: "scenarios".into(),
             path: vec!["/bin".into()],
             reached: Reached::Broken,
             kept: Kept::of("ns-1", Outcome::not_run(id, Vec::new(), "not yet".to_owned())),

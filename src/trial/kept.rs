@@ -117,7 +117,10 @@ impl Trial<'_> {
         let outcome = &mut kept.outcome;
         let judged = match step {
             Step::Diagnose => {
-                outcome.diagnosis = stage.watch.conclude();
+                // What is healthy has no cause any more; the one that it had is still what there is to say.
+                if !outcome.remedy.as_ref().is_some_and(|remedy| remedy.healthy) {
+                    outcome.diagnosis = stage.watch.conclude();
+                }
                 None
             }
             Step::Remedy => {
@@ -126,11 +129,17 @@ impl Trial<'_> {
             }
             Step::Verify => Some(broken::verify(&stage, outcome, cancel).await?),
         };
-        if let Some(judged) = judged {
+        if let Some(judged) = judged.filter(|_| may_change(outcome.verdict)) {
             (outcome.verdict, outcome.sentence) = judged;
         }
         stage.keep().await
     }
+}
+
+/// Whether the remedy and what follows it decide on the verdict: a failure that was not the documented one stays that, however well it can
+/// be remedied.
+fn may_change(verdict: Verdict) -> bool {
+    matches!(verdict, Verdict::Pass | Verdict::NotRemedied | Verdict::Relapsed)
 }
 
 /// Removes all that was left standing of a trial, and returns once it is gone.
@@ -148,4 +157,24 @@ pub async fn remove(ground: &Ground, kept: &Kept) -> Result<(), TrialError> {
         Err(error) => return Err(error.into()),
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_remedy_makes_good_what_broke_otherwise() {
+        for verdict in [Verdict::Pass, Verdict::NotRemedied, Verdict::Relapsed] {
+            assert!(may_change(verdict), "{verdict}");
+        }
+        for verdict in [
+            Verdict::NotReproduced,
+            Verdict::WrongFailure,
+            Verdict::Undetected,
+            Verdict::Misdiagnosed,
+        ] {
+            assert!(!may_change(verdict), "{verdict}");
+        }
+    }
 }

@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret, ServiceAccount};
 use kube::api::{DeleteParams, PostParams};
-use kube::{Api, Client};
+use kube::{Api, Client, Resource};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::NODE_LABEL;
@@ -85,12 +88,7 @@ impl TrialNamespace {
             ..Secret::default()
         };
         secret.metadata.name = Some(name.to_owned());
-        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &self.name);
-        secrets
-            .create(&PostParams::default(), &secret)
-            .await
-            .map_err(|source| self.error("create a Secret", source))?;
-        Ok(())
+        self.create_object("create a Secret", &secret).await
     }
 
     /// Creates a ConfigMap in it.
@@ -103,12 +101,16 @@ impl TrialNamespace {
             ..ConfigMap::default()
         };
         config_map.metadata.name = Some(name.to_owned());
-        let config_maps: Api<ConfigMap> = Api::namespaced(self.client.clone(), &self.name);
-        config_maps
-            .create(&PostParams::default(), &config_map)
-            .await
-            .map_err(|source| self.error("create a ConfigMap", source))?;
-        Ok(())
+        self.create_object("create a ConfigMap", &config_map).await
+    }
+
+    async fn create_object<K>(&self, doing: &'static str, object: &K) -> Result<(), NamespaceError>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + std::fmt::Debug + Serialize + DeserializeOwned,
+    {
+        let objects: Api<K> = Api::namespaced(self.client.clone(), &self.name);
+        let created = objects.create(&PostParams::default(), object).await;
+        created.map(drop).map_err(|source| self.error(doing, source))
     }
 
     /// Deletes it; with `wait`, returns once it is gone with everything in it.
