@@ -1,6 +1,7 @@
 //! Trials: one scenario on one engine, broken or as its healthy twin, from the namespace to the verdict.
 
 mod broken;
+mod given;
 pub mod kept;
 mod machine;
 mod namespace;

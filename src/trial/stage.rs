@@ -14,11 +14,11 @@ use super::outside::{Beside, OutsideError};
 use super::watch::Watch;
 use super::{Ground, Trial};
 use crate::cluster::{Lease, PoolError};
-use crate::engine::{Ended, EngineError, Helm, Major, Operation, Request, Told, Wait};
+use crate::engine::{Ended, EngineError, Helm, Major, Operation, Request};
 use crate::events::Event;
 use crate::evidence::{CollectError, Collector, Evidence, Header, Recorder, Timeline, health};
 use crate::outcome::Variant;
-use crate::scenario::{GivenRelease, Pace};
+use crate::scenario::Pace;
 use crate::wait::{Seen, WaitError, until};
 
 /// How often a condition is looked at; looking costs no request.
@@ -76,7 +76,7 @@ pub struct Stage<'a> {
     /// Servers beside the cluster that are on their way, and those that stand.
     starting: Mutex<Vec<JoinHandle<Result<Beside, OutsideError>>>>,
     beside: Mutex<Vec<Beside>>,
-    machine: Option<ColdMachine>,
+    pub machine: Option<ColdMachine>,
 }
 
 impl<'a> Stage<'a> {
@@ -250,67 +250,6 @@ impl<'a> Stage<'a> {
             timeout: self.pace.timeout,
             told: self.trial.scenario.told,
         }
-    }
-
-    /// What others have installed before.
-    pub async fn given(&self, cancel: &CancellationToken) -> Result<(), TrialError> {
-        for release in &self.trial.scenario.releases {
-            self.phase("given", format!("helm install {}", release.name), Some(self.pace.timeout));
-            self.beside(release, cancel).await?;
-        }
-        Ok(())
-    }
-
-    /// Installs a release that is not the one in question; nobody waits for its resources.
-    pub async fn beside(&self, release: &GivenRelease, cancel: &CancellationToken) -> Result<(), TrialError> {
-        let ended = match self.helm.run(&self.beside_request(release), None, cancel).await {
-            Err(_) if cancel.is_cancelled() => return Err(TrialError::Interrupted),
-            ended => ended?,
-        };
-        if ended.succeeded() {
-            return Ok(());
-        }
-        Err(TrialError::Given {
-            release: release.name.clone(),
-            words: ended.words,
-        })
-    }
-
-    pub fn beside_request(&self, release: &GivenRelease) -> Request {
-        Request {
-            release: release.name.clone(),
-            chart: release.chart.value.clone(),
-            told: Told {
-                wait: Some(Wait::HookOnly),
-                ..Told::default()
-            },
-            ..self.install(None)
-        }
-    }
-
-    /// Takes away what was installed, and sets up what was given, as if nothing had been tried yet.
-    pub async fn start_anew(&self, request: &Request, cancel: &CancellationToken) -> Result<(), TrialError> {
-        self.helm.uninstall(request, cancel).await?;
-        for release in &self.trial.scenario.releases {
-            self.helm.uninstall(&self.beside_request(release), cancel).await?;
-        }
-        if let Some(machine) = &self.machine {
-            machine.cool().await?;
-        }
-        self.given(cancel).await
-    }
-
-    /// The same, as commands that a person would type: what was given goes and comes again.
-    pub fn anew_commands(&self) -> Vec<String> {
-        let requests: Vec<_> = self
-            .trial
-            .scenario
-            .releases
-            .iter()
-            .map(|release| self.beside_request(release))
-            .collect();
-        let go = requests.iter().map(|request| self.helm.display_uninstall(request));
-        go.chain(requests.iter().map(|request| self.helm.display(request))).collect()
     }
 
     /// What the harness tells each chart: where its images are, the durations of the profile in seconds, and how the machine of the pool
