@@ -54,13 +54,21 @@ pub fn node_names(cluster: &str, pool: u32) -> Vec<String> {
 /// kind's configuration of a cluster with one node, and so many workers as the nodes of its pool.
 ///
 /// The patches name no version of kubeadm's format and give their arguments as a map: kind applies such patches to whichever version it
-/// writes for the Kubernetes at hand, and keeps the arguments that it sets itself. One control plane with nothing to lose needs no leader
-/// election, which also costs controllers 11 s after a pause, and no fsync in etcd. The controller manager asks for an account per controller
-/// at its start: with its usual 20 requests a second that alone takes five seconds, in which no pod is created.
+/// writes for the Kubernetes at hand, and keeps the arguments that it sets itself. Only the kind of its keys is asked for in another way by
+/// each version: elliptic curves, because sixteen RSA keys keep one core busy for two seconds while nothing else can begin.
+///
+/// One control plane with nothing to lose needs no leader election, which also costs controllers 11 s after a pause, and no fsync in etcd.
+/// The controller manager asks for an account per controller at its start: with its usual 20 requests a second that alone takes five
+/// seconds, in which no pod is created.
+///
 /// A node whose cluster was parked has not been heard of for as long; that is no reason to give it up. What its kubelet sees first after
 /// that is that nothing has been heard of the container runtime either, and it says that it is not ready: with its usual ten seconds between
 /// two looks at itself, no pod would be started for as long. A look costs a few milliseconds, and it is told to the cluster when it changes.
 /// The lease, which says that the node is there, is renewed four times in its duration.
+///
+/// kubeadm's last phase would restart the kubelet so that it renews its certificate from a file; that one holds for a year as it is. And the
+/// kubelet fetches a ConfigMap or a Secret when it mounts it instead of watching each from the moment it hears of the pod: it often hears
+/// before the API server's authorizer does, is refused, and tries again after a second ("no relationship found between node …").
 ///
 /// kind takes the control plane's taint away from a cluster's only node; beside workers it has to be told. The workers have a taint of
 /// their own from the first moment: nothing of the cluster may settle on a machine that is to vanish again.
@@ -98,7 +106,22 @@ kubeadmConfigPatches:
       extraArgs:
         unsafe-no-fsync: "true"
 - |
+  kind: ClusterConfiguration
+  apiVersion: kubeadm.k8s.io/v1beta3
+  featureGates:
+    PublicKeysECDSA: true
+- |
+  kind: ClusterConfiguration
+  apiVersion: kubeadm.k8s.io/v1beta4
+  encryptionAlgorithm: ECDSA-P256
+- |
+  kind: InitConfiguration
+  skipPhases:
+  - preflight
+  - kubelet-finalize
+- |
   kind: KubeletConfiguration
+  configMapAndSecretChangeDetectionStrategy: Get
   nodeStatusUpdateFrequency: 1s
   nodeStatusReportFrequency: 5m0s
   nodeLeaseDurationSeconds: 4
@@ -212,10 +235,9 @@ mod tests {
         let kind_config = |port, pool| kind_config("x", "aa11", port, pool, Path::new("/a \"b\""), "/images");
         let config = kind_config(0, 2);
         assert!(config.contains(r#"hostPath: "/a \"b\"""#), "{config}");
-        assert!(
-            !config.contains("kubeadm.k8s.io"),
-            "a patch with a version applies to that version only"
-        );
+        // A patch with a version applies to that version only, so one that names any needs a sibling for each other.
+        let bound: Vec<_> = config.match_indices("kubeadm.k8s.io/").map(|(at, _)| &config[at..][..22]).collect();
+        assert_eq!(bound, ["kubeadm.k8s.io/v1beta3", "kubeadm.k8s.io/v1beta4"]);
         assert!(!config.contains("name: leader-elect"), "a list of arguments is refused before 1.36");
         assert!(config.contains("apiServerPort: -1"));
         assert!(kind_config(6443, 0).contains("apiServerPort: 6443"));

@@ -26,6 +26,8 @@ const CREATE: Duration = Duration::from_secs(300);
 /// From the end of kind to a cluster whose DNS answers.
 const READY: Duration = Duration::from_secs(120);
 const LOOK: Duration = Duration::from_millis(100);
+/// A look by the Docker client costs some forty milliseconds of processor time, while Docker fills the node's volume.
+const DOCKER_LOOK: Duration = Duration::from_millis(250);
 /// The service account that every pod without one of its own runs as.
 const DEFAULT_ACCOUNT: &str = "default";
 /// What the script in the node answers instead of loading.
@@ -78,12 +80,10 @@ impl Plan<'_> {
             parts.cancel();
             error
         };
-        let (kind, images, inside) = tokio::join!(
-            async { self.kind(&name, events, &parts).await.map_err(stop) },
-            async { self.load_early(&parts).await.map_err(stop) },
-            async { self.furnish(&parts).await.map_err(stop) },
-        );
-        first_cause([kind, images, inside], cancel)?;
+        let (kind, inside) = tokio::join!(async { self.kind(&name, events, &parts).await.map_err(stop) }, async {
+            self.furnish(&parts).await.map_err(stop)
+        },);
+        first_cause([kind, inside], cancel)?;
 
         let access = owner::open(&entry.cluster, &entry.kubeconfig).await?;
         let pool = Pool::of(entry, &access.client, events);
@@ -138,38 +138,24 @@ impl Plan<'_> {
         }
     }
 
-    /// Loads the images as soon as the node's containerd answers, while kubeadm still works. A pool node gets them when it is leased.
-    async fn load_early(&self, cancel: &CancellationToken) -> Result<(), ClusterError> {
-        let node = self.node();
-        if self.images.is_empty() {
-            return Ok(());
-        }
-        self.container(cancel, |_| Ok(())).await?;
-        // Where the engine does not see this machine's files, such as in a virtual machine, the mounted folder is empty.
-        let script = format!(
-            "until ctr --namespace=k8s.io version >/dev/null 2>&1; do sleep 0.1; done
-             [ -s {0}/{1} ] || {{ echo {NOT_MOUNTED}; exit 0; }}
-             ctr --namespace=k8s.io images import {0}/{1}",
-            archive::MOUNTED,
-            self.archive.file
-        );
-        match exec(node, &script, CREATE, cancel).await {
-            Ok(output) if output.text() == NOT_MOUNTED => load(self.images, node, cancel).await,
-            Ok(_) => Ok(()),
-            Err(CommandError::Interrupted { .. }) => Err(ClusterError::Interrupted { what: "loading images" }),
-            Err(source) => Err(ClusterError::Load {
-                image: self.images.join(" "),
-                node: node.to_owned(),
-                source: reworded(source),
-            }),
-        }
+    /// Fills the node from the moment it runs: with its images, and with what its API has to know.
+    async fn furnish(&self, cancel: &CancellationToken) -> Result<(), ClusterError> {
+        let published = |container: Container| container.api_port.zip(container.address).ok_or("its port is not published");
+        let (port, address) = self.container(cancel, published).await?;
+        let parts = cancel.child_token();
+        let stop = |error: ClusterError| {
+            parts.cancel();
+            error
+        };
+        let (images, configured) = tokio::join!(async { self.load(&parts).await.map_err(stop) }, async {
+            self.configure(port, &address, &parts).await.map_err(stop)
+        },);
+        first_cause([images, configured], cancel)
     }
 
     /// Gives the cluster its DNS configuration and its owner's mark as soon as its API answers, and closes the node's way out.
-    async fn furnish(&self, cancel: &CancellationToken) -> Result<(), ClusterError> {
+    async fn configure(&self, port: u16, address: &str, cancel: &CancellationToken) -> Result<(), ClusterError> {
         let entry = self.entry;
-        let published = |container: Container| container.api_port.zip(container.address).ok_or("its port is not published");
-        let (port, address) = self.container(cancel, published).await?;
         // kubeadm writes these files before it starts the API server. The first is missing before Kubernetes 1.29, and the second one
         // gets its rights only some time after the API server answers.
         let wait = "until [ -s /etc/kubernetes/manifests/kube-apiserver.yaml ]; do sleep 0.1; done; \
@@ -195,9 +181,35 @@ impl Plan<'_> {
                 source,
             })?;
         patience("CoreDNS's Deployment")
-            .until_some(cancel, || dns::slim(&access.client, &address))
+            .until_some(cancel, || dns::slim(&access.client, address))
             .await?;
         Ok(())
+    }
+
+    /// Loads the images while kubeadm makes its keys, which takes one core. A pool node gets them when it is leased.
+    async fn load(&self, cancel: &CancellationToken) -> Result<(), ClusterError> {
+        let node = self.node();
+        if self.images.is_empty() {
+            return Ok(());
+        }
+        // Where the engine does not see this machine's files, such as in a virtual machine, the mounted folder is empty.
+        let script = format!(
+            "until [ -S /run/containerd/containerd.sock ] && ctr --namespace=k8s.io version >/dev/null 2>&1; do sleep 0.1; done
+             [ -s {0}/{1} ] || {{ echo {NOT_MOUNTED}; exit 0; }}
+             ctr --namespace=k8s.io images import {0}/{1}",
+            archive::MOUNTED,
+            self.archive.file
+        );
+        match exec(node, &script, CREATE, cancel).await {
+            Ok(output) if output.text() == NOT_MOUNTED => load(self.images, node, cancel).await,
+            Ok(_) => Ok(()),
+            Err(CommandError::Interrupted { .. }) => Err(ClusterError::Interrupted { what: "loading images" }),
+            Err(source) => Err(ClusterError::Load {
+                image: self.images.join(" "),
+                node: node.to_owned(),
+                source: reworded(source),
+            }),
+        }
     }
 
     /// Waits for the node's container, and for what is wanted of it.
@@ -206,7 +218,7 @@ impl Plan<'_> {
         cancel: &CancellationToken,
         wanted: impl Fn(Container) -> Result<T, &'static str>,
     ) -> Result<T, ClusterError> {
-        let waited = until("the node's container", CREATE, LOOK, cancel, || async {
+        let waited = until("the node's container", CREATE, DOCKER_LOOK, cancel, || async {
             match docker::container(self.node(), cancel).await {
                 Ok(Some(container)) if container.running => match wanted(container) {
                     Ok(found) => Seen::Done(found),
