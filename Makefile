@@ -37,7 +37,7 @@ build: needs ## Build rekindle: target/release/rekindle
 
 .PHONY: run
 run: standin build ## Run every scenario, set-up included; ARGS='SLUG --keep' for anything else
-	target/release/rekindle run $(ARGS)
+	target/release/rekindle $(strip run $(ARGS))
 
 .PHONY: test
 test: lint standin ## Everything: format, clippy, all tests, and the scenarios on a real cluster

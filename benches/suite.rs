@@ -48,6 +48,8 @@ async fn measure() -> Result<bool, Error> {
     let options = Options {
         park: true,
         cluster: Some("rekindle-bench".to_owned()),
+        // What the baseline can run.
+        engines: ["helm-3", "helm-4"].map(str::to_owned).into(),
         ..Options::new(scenarios, Profile::Fast, toolchain)
     };
     let cancel = CancellationToken::new();

@@ -1,7 +1,8 @@
 //! A run: every chosen trial on one cluster, and the report.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use futures::StreamExt;
@@ -15,6 +16,7 @@ use crate::cluster::slots::{self, Slot};
 use crate::cluster::{self, Cluster};
 use crate::diagnosis::Detector;
 use crate::diagnosis::detectors::DETECTORS;
+use crate::engine::{Engine, Flux, Helm, Major};
 use crate::events::{Event, Events};
 use crate::outcome::{Outcome, Profile, TrialId, Variant};
 use crate::report::{Report, Run, Versions};
@@ -137,9 +139,8 @@ pub async fn stand(options: &Options, events: &Events, cancel: &CancellationToke
         kubeconfig: cluster.kubeconfig.clone(),
         run_id: cluster.run_id.clone(),
         kubernetes_version: tools.kubernetes_version.clone(),
-        engines: tools.engines.clone(),
+        engines: engines(&tools, &cluster, &options.toolchain.state.join("engines")),
         pool: cluster.pool(events),
-        engine_home: options.toolchain.state.join("engines"),
         tools_image: tools.images.tools.reference.clone(),
         standin_image: tools.images.standin.reference.clone(),
         events: events.clone(),
@@ -160,6 +161,19 @@ pub async fn stand(options: &Options, events: &Events, cancel: &CancellationToke
         jobs: jobs(options),
         turns: Semaphore::new(jobs(options)),
     })
+}
+
+/// Every engine that can be used: the programs of this machine, and the controllers in the cluster.
+fn engines(tools: &Toolchain, cluster: &Cluster, home: &Path) -> BTreeMap<String, Engine> {
+    let programs = tools.engines.iter().map(|(name, program)| {
+        let helm = Helm::new(Major::of(name), &program.binary, &program.version, &cluster.kubeconfig, home);
+        (name.clone(), Engine::Helm(helm))
+    });
+    let controllers = tools.flux.iter().flat_map(|flux| &flux.helm).map(|(name, controller)| {
+        let flux = Flux::new(name, &controller.version, &cluster.client);
+        (name.clone(), Engine::Flux(flux))
+    });
+    programs.chain(controllers).collect()
 }
 
 impl Standing {
@@ -282,8 +296,8 @@ pub async fn run(options: &Options, events: &Events, cancel: &CancellationToken)
     let outcomes = carry_out(&trials, &standing, cancel).await;
     run.versions.kubernetes.clone_from(&standing.tools.kubernetes_version);
     run.versions.kind.clone_from(&standing.tools.kind_version);
-    for (name, engine) in &standing.tools.engines {
-        run.versions.engines.insert(name.clone(), engine.version.clone());
+    for (name, engine) in &standing.ground.engines {
+        run.versions.engines.insert(name.clone(), engine.version().to_owned());
     }
     run.clusters_created = u32::from(standing.cluster.fresh());
     let cleared = standing.clear(options, events).await;

@@ -2,6 +2,7 @@
 //!
 //! `--list` needs no cluster. The cluster is made when the first trial needs it, and removed when the last has ended.
 
+mod flux;
 mod mutants;
 
 use std::path::Path;
@@ -12,16 +13,17 @@ use libtest_mimic::{Arguments, Failed, Trial as Test};
 use rekindle::cli::Dirs;
 use rekindle::cli::interrupt::Interrupt;
 use rekindle::events::Events;
-use rekindle::outcome::{Outcome, Profile, Verdict};
+use rekindle::outcome::{Outcome, Profile, Variant, Verdict};
 use rekindle::report::chain;
 use rekindle::report::human::{Mode, Reporter};
 use rekindle::report::text::Paint;
 use rekindle::run::{self, Options, Standing};
 use rekindle::scenario;
-use rekindle::trial::Trial;
+use rekindle::trial::{Recordings, Trial};
 use tokio::runtime::Runtime;
 
 const SCENARIOS: &str = "scenarios";
+const RECORDINGS: &str = "target/recordings";
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
@@ -38,7 +40,8 @@ fn main() -> ExitCode {
         .into_iter()
         .map(|trial| {
             let (id, options, stage) = (trial.id, options.clone(), stage.clone());
-            let expected = Verdict::Pass;
+            let fixed = id.variant == Variant::Broken && trial.scenario.fixed_upstream.contains_key(&id.engine);
+            let expected = if fixed { Verdict::FixedUpstream } else { Verdict::Pass };
             Test::test(id.to_string(), move || {
                 let trials = run::trials(&options);
                 let trial = trials.into_iter().find(|trial| trial.id == id).ok_or("it is gone")?;
@@ -56,6 +59,10 @@ fn main() -> ExitCode {
             judge(&stage.carry_out(&options, &trial, false)?, mutant.verdict)
         })
     }));
+    tests.push(Test::test("flux::switched-controllers", {
+        let options = options.clone();
+        move || flux::switched_controllers(&options)
+    }));
     let conclusion = libtest_mimic::run(&arguments, tests);
     let clean = stage.clear(&options);
     if conclusion.has_failed() || !clean {
@@ -71,6 +78,8 @@ fn options(folder: &Path) -> Result<Options, String> {
     let toolchain = rekindle::toolchain::Options::new(dirs.cache, dirs.state);
     Ok(Options {
         park: !dirs.ci,
+        // Of a trial that failed, what it saw is what its cause is found by.
+        recordings: Some(Recordings::Folder(RECORDINGS.into())),
         ..Options::new(scenarios, Profile::Fast, toolchain)
     })
 }
@@ -83,6 +92,9 @@ fn judge(outcome: &Outcome, expected: Verdict) -> Result<(), Failed> {
         "{} instead of {expected}: {}\n{}\n",
         outcome.verdict, outcome.sentence, outcome.engine_words
     );
+    if let Some(recording) = &outcome.recording {
+        words.push_str(&format!("recording: {}\n", recording.file.display()));
+    }
     words.push_str(&chain::diagnosis(&outcome.diagnosis, chain::Timing::default(), 100, Paint(false)));
     Err(words.into())
 }

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::Full;
+use http_body_util::{BodyExt, Collected, Full, Limited};
 use hyper::body::Incoming;
 use hyper::header::{HeaderValue, LOCATION};
 use hyper::service::service_fn;
@@ -21,12 +21,13 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 const USAGE: &str = "usage: standin serve [--listen ADDRESS:PORT] [--listen-after SECONDS] [--answer PATH=STATUS]… [--redirect PATH=URL]… \
-                     [--store PREFIX]…\n
+                     [--store PREFIX]… [--keep PREFIX]…\n
   --listen ADDRESS:PORT    where to listen (0.0.0.0:8080)
   --listen-after SECONDS   refuse connections until then, like a server that is starting (0)
   --answer PATH=STATUS     answer requests for PATH with STATUS
   --redirect PATH=URL      answer requests for PATH with 302 to URL
   --store PREFIX           PUT PREFIX/x remembers x (201, then 204), GET PREFIX/x tells whether it is there (200 or 404)
+  --keep PREFIX            PUT PREFIX/x keeps what is sent, at most 16 MiB of it, and GET PREFIX/x gives it back
 Anything else is answered with 404.";
 
 #[derive(Debug)]
@@ -37,7 +38,12 @@ struct Play {
     redirects: BTreeMap<String, HeaderValue>,
     stores: Vec<String>,
     stored: Mutex<BTreeSet<String>>,
+    keeps: Vec<String>,
+    kept: Mutex<BTreeMap<String, Bytes>>,
 }
+
+/// The most that is kept of one file, in bytes.
+const LARGEST: usize = 16 << 20;
 
 impl Play {
     fn parse(args: impl IntoIterator<Item = String>) -> Result<Self, String> {
@@ -53,6 +59,8 @@ impl Play {
             redirects: BTreeMap::new(),
             stores: Vec::new(),
             stored: Mutex::default(),
+            keeps: Vec::new(),
+            kept: Mutex::default(),
         };
         while let Some(flag) = args.next() {
             let (flag, value) = match flag.split_once('=') {
@@ -83,10 +91,36 @@ impl Play {
                     play.redirects.insert(path.to_owned(), url.parse().map_err(|_| wrong("PATH=URL"))?);
                 }
                 "--store" => play.stores.push(value.trim_end_matches('/').to_owned()),
+                "--keep" => play.keeps.push(value.trim_end_matches('/').to_owned()),
                 _ => return Err(format!("unknown option {flag}")),
             }
         }
         Ok(play)
+    }
+
+    /// Whether what is sent to this path is kept.
+    fn keeps(&self, path: &str) -> bool {
+        below(&self.keeps, path)
+    }
+
+    /// Answers for a path whose content is kept; `sent` is what came with a PUT, nothing where that was too large.
+    fn keep(&self, method: &Method, path: &str, sent: Option<Bytes>) -> Response<Full<Bytes>> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let (status, body) = match (method, sent) {
+            (&Method::PUT, Some(bytes)) => match kept.insert(path.to_owned(), bytes) {
+                None => (StatusCode::CREATED, Bytes::new()),
+                Some(_) => (StatusCode::NO_CONTENT, Bytes::new()),
+            },
+            (&Method::PUT, None) => (StatusCode::PAYLOAD_TOO_LARGE, Bytes::new()),
+            (&Method::GET | &Method::HEAD, _) => match kept.get(path) {
+                Some(bytes) => (StatusCode::OK, bytes.clone()),
+                None => (StatusCode::NOT_FOUND, Bytes::new()),
+            },
+            _ => (StatusCode::METHOD_NOT_ALLOWED, Bytes::new()),
+        };
+        let mut response = Response::new(Full::new(body));
+        *response.status_mut() = status;
+        response
     }
 
     fn answer(&self, method: &Method, path: &str) -> Response<Full<Bytes>> {
@@ -96,11 +130,7 @@ impl Play {
         } else if let Some(url) = self.redirects.get(path) {
             response.headers_mut().insert(LOCATION, url.clone());
             StatusCode::FOUND
-        } else if self
-            .stores
-            .iter()
-            .any(|prefix| path.strip_prefix(prefix.as_str()).is_some_and(|rest| rest.len() > 1))
-        {
+        } else if below(&self.stores, path) {
             let mut stored = self.stored.lock().unwrap_or_else(PoisonError::into_inner);
             match *method {
                 Method::PUT if stored.insert(path.to_owned()) => StatusCode::CREATED,
@@ -114,6 +144,14 @@ impl Play {
         };
         response
     }
+}
+
+/// Whether a path lies below one of these.
+fn below(prefixes: &[String], path: &str) -> bool {
+    prefixes.iter().any(|prefix| {
+        path.strip_prefix(prefix.as_str())
+            .is_some_and(|rest| rest.starts_with('/') && rest.len() > 1)
+    })
 }
 
 fn main() -> ExitCode {
@@ -161,9 +199,18 @@ async fn serve(play: Arc<Play>) -> std::io::Result<()> {
         let play = play.clone();
         tokio::spawn(async move {
             let service = service_fn(move |request: Request<Incoming>| {
-                let response = play.answer(request.method(), request.uri().path());
-                println!("{} {} {}", request.method(), request.uri().path(), response.status().as_u16());
-                async { Ok::<_, Infallible>(response) }
+                let play = play.clone();
+                async move {
+                    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+                    let response = if play.keeps(&path) {
+                        let sent = Limited::new(request.into_body(), LARGEST).collect().await;
+                        play.keep(&method, &path, sent.ok().map(Collected::to_bytes))
+                    } else {
+                        play.answer(&method, &path)
+                    };
+                    println!("{method} {path} {}", response.status().as_u16());
+                    Ok::<_, Infallible>(response)
+                }
             });
             // A peer that goes away is its own affair.
             let _ = hyper::server::conn::http1::Builder::new()
@@ -196,6 +243,20 @@ mod tests {
         assert_eq!(status(Method::PUT, "/admin/realms/a"), 204);
         assert_eq!(status(Method::GET, "/admin/realms/a"), 200);
         assert_eq!(status(Method::GET, "/admin/realms/b"), 404);
+    }
+
+    #[test]
+    fn keeps_what_it_is_sent() {
+        let play = play("serve --keep /artifacts/").unwrap();
+        assert!(play.keeps("/artifacts/a.tgz") && !play.keeps("/artifacts/") && !play.keeps("/artifacts2/a"));
+        let status = |method, sent: Option<&'static str>| play.keep(&method, "/artifacts/a", sent.map(Bytes::from)).status().as_u16();
+        assert_eq!(status(Method::GET, Some("")), 404);
+        assert_eq!(status(Method::PUT, Some("a")), 201);
+        assert_eq!(status(Method::PUT, Some("b")), 204);
+        assert_eq!(status(Method::GET, Some("")), 200);
+        assert_eq!(status(Method::PUT, None), 413);
+        assert_eq!(status(Method::DELETE, Some("")), 405);
+        assert_eq!(play.kept.lock().unwrap()["/artifacts/a"], "b");
     }
 
     #[test]

@@ -72,6 +72,7 @@ impl From<ProvisionError> for Failure {
         let exit = match &error {
             ProvisionError::Toolchain(error) => of_toolchain(error),
             ProvisionError::Cluster(error) => of_cluster(error),
+            ProvisionError::Flux(_) => exit_code::CLUSTER,
         };
         Self::new(exit, error.to_string())
     }

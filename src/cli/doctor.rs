@@ -12,7 +12,7 @@ use crate::toolchain::{self, Survey};
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Name of the cluster that would be made.
-    #[arg(long, default_value = cluster::DEFAULT_NAME)]
+    #[arg(long, default_value = cluster::DEFAULT_NAME, value_parser = cluster::read_name)]
     pub name: String,
     /// Port of this machine that the API server would get; 0 lets Docker choose.
     #[arg(long, default_value_t = 0, value_name = "PORT")]

@@ -11,7 +11,7 @@ use crate::toolchain;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Name of the cluster.
-    #[arg(long, default_value = cluster::DEFAULT_NAME)]
+    #[arg(long, default_value = cluster::DEFAULT_NAME, value_parser = cluster::read_name)]
     pub name: String,
 }
 

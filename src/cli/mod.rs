@@ -2,6 +2,7 @@
 
 mod answer;
 mod clean;
+mod diagnose;
 mod doctor;
 mod down;
 mod explain;
@@ -41,6 +42,7 @@ Examples:
   rekindle run --engine helm-4                        every scenario, one engine
   rekindle reproduce ttl-deleted-job                  break it, and look around in it
   rekindle replay FILE --at 8s                        what was known 8 s after the engine began
+  rekindle diagnose -n NAMESPACE --context NAME       what is wrong in a namespace of yours
   rekindle clean                                      remove all that rekindle left behind
 
 Each verdict and each class of error has an exit code of its own: see README.md.";
@@ -77,6 +79,8 @@ enum Command {
     Record(record::RecordArgs),
     /// Diagnose a recording, at any of its moments, without a cluster
     Replay(replay::ReplayArgs),
+    /// Diagnose a namespace of any cluster as it is now; it is only read
+    Diagnose(diagnose::DiagnoseArgs),
     /// Light one failure and leave it as it is, with a shell; then put it out step by step
     Reproduce(reproduce::ReproduceArgs),
     /// List the scenarios
@@ -220,6 +224,7 @@ fn start(cli: Cli, terminal: Terminal) -> Result<ExitCode, Failure> {
             Command::Run(args) => run::run(args, &context).await,
             Command::Record(args) => record::run(args, &context).await,
             Command::Reproduce(args) => reproduce::run(args, &context).await,
+            Command::Diagnose(args) => diagnose::run(&args, &context).await,
             Command::Up(args) => answer::up(&args, &context).await,
             Command::Down(args) => answer::down(&args, &context).await,
             Command::Clean(args) => answer::clean(&args, &context).await,

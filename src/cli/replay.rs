@@ -102,7 +102,7 @@ pub fn run(args: &ReplayArgs, terminal: Terminal) -> Result<ExitCode, Failure> {
     Ok(exit_code::PASS)
 }
 
-fn json(value: &impl Serialize) -> Result<String, Failure> {
+pub fn json(value: &impl Serialize) -> Result<String, Failure> {
     let text = serde_json::to_string_pretty(value);
     text.map(|text| text + "\n")
         .map_err(|error| Failure::new(exit_code::INTERNAL, format!("the diagnosis could not be written: {error}")))

@@ -51,7 +51,7 @@ pub struct ReproduceArgs {
     #[arg(long, value_name = "DIR", default_value = "scenarios", help_heading = "What to break")]
     scenarios: PathBuf,
     /// The name of the cluster: one that is up is used, else it is made, and goes with the reproduction [default: rekindle]
-    #[arg(long, value_name = "NAME", help_heading = "Where")]
+    #[arg(long, value_name = "NAME", value_parser = crate::cluster::read_name, help_heading = "Where")]
     name: Option<String>,
     /// A node image of your own instead of the one that is built
     #[arg(long, value_name = "IMAGE", help_heading = "Where")]

@@ -9,12 +9,14 @@ use super::Context;
 use super::failure::{Failure, unknown};
 use super::scenarios::{self, Entry};
 use super::terminal::{complain, put};
+use crate::engine;
 use crate::events::Events;
 use crate::exit_code::{self, ExitCode};
 use crate::outcome::{Outcome, Profile};
 use crate::report::human::{Mode, Reporter};
 use crate::report::{Report, json, summary};
 use crate::run::{self, NoGround, Options};
+use crate::toolchain;
 use crate::trial::Recordings;
 
 const EXAMPLES: &str = "\
@@ -72,11 +74,14 @@ pub struct Common {
     #[arg(long, help_heading = "Where to run it")]
     no_park: bool,
     /// The name of the cluster: one that is up is used and stays, else it is made for this run [default: rekindle]
-    #[arg(long, value_name = "NAME", help_heading = "Where to run it")]
+    #[arg(long, value_name = "NAME", value_parser = crate::cluster::read_name, help_heading = "Where to run it")]
     name: Option<String>,
     /// A node image of your own instead of the one that is built
     #[arg(long, value_name = "IMAGE", help_heading = "Where to run it")]
     node_image: Option<String>,
+    /// Another image for the helm-controller of an engine, one that Docker has: `flux-2.9=docker.io/fluxcd/helm-controller:v1.6.5`
+    #[arg(long, value_name = "ENGINE=IMAGE", value_parser = flux_image, help_heading = "Where to run it")]
+    flux_image: Vec<(String, String)>,
 
     /// The folder for report.json and junit.xml
     #[arg(long, value_name = "DIR", default_value = "rekindle-report", help_heading = "What to print")]
@@ -113,6 +118,14 @@ fn jobs(number: &str) -> Result<NonZeroUsize, &'static str> {
     number.parse().map_err(|_| "write a whole number, 1 or more")
 }
 
+fn flux_image(text: &str) -> Result<(String, String), String> {
+    let flux: Vec<&str> = engine::NAMES.iter().copied().filter(|name| name.starts_with("flux-")).collect();
+    match text.split_once('=') {
+        Some((engine, image)) if flux.contains(&engine) && !image.is_empty() => Ok((engine.to_owned(), image.to_owned())),
+        _ => Err(format!("write ENGINE=IMAGE, where ENGINE is one of {}", flux.join(", "))),
+    }
+}
+
 /// Runs scenarios, writes the reports, prints the summary.
 pub async fn run(args: RunArgs, context: &Context) -> Result<ExitCode, Failure> {
     run_and_record(args.common, args.record.map(Recordings::Folder), context).await
@@ -125,6 +138,11 @@ pub async fn run_and_record(args: Common, recordings: Option<Recordings>, contex
     let engines = scenarios::engines(&entries, &args.engine)?;
     let chosen = scenarios::select(entries, &args.names)?;
     all.retain(|scenario| chosen.iter().any(|entry| entry.id == scenario.id));
+    scenarios::require_one(&chosen, &engines)?;
+    let toolchain = toolchain::Options {
+        flux_images: args.flux_image.into_iter().collect(),
+        ..context.toolchain(args.node_image)
+    };
     let options = Options {
         engines,
         jobs: args.jobs,
@@ -132,7 +150,7 @@ pub async fn run_and_record(args: Common, recordings: Option<Recordings>, contex
         park: !args.no_park && !context.dirs.ci,
         cluster: args.name,
         recordings,
-        ..Options::new(all, args.profile, context.toolchain(args.node_image))
+        ..Options::new(all, args.profile, toolchain)
     };
 
     let (events, receiver) = Events::channel();

@@ -77,6 +77,28 @@ pub fn select(entries: Vec<Entry>, names: &[String]) -> Result<Vec<Entry>, Failu
         .collect())
 }
 
+/// Makes sure that something of it would be run.
+///
+/// # Errors
+/// Where none of these scenarios is for one of these engines: with the engines that they are for.
+pub fn require_one(chosen: &[Entry], engines: &[String]) -> Result<(), Failure> {
+    let for_them: BTreeSet<&str> = chosen.iter().flat_map(|entry| &entry.engines).map(String::as_str).collect();
+    if engines.is_empty() || engines.iter().any(|engine| for_them.contains(engine.as_str())) {
+        return Ok(());
+    }
+    let (names, list) = (
+        chosen.iter().map(|entry| entry.id.as_str()).collect::<Vec<_>>(),
+        for_them.into_iter().collect::<Vec<_>>(),
+    );
+    let message = format!(
+        "{} cannot be run on {}: it is for {}",
+        names.join(", "),
+        engines.join(", "),
+        list.join(", ")
+    );
+    Err(Failure::new(exit_code::USAGE, message))
+}
+
 /// Every name that means something.
 pub fn known(entries: &[Entry]) -> BTreeSet<&str> {
     entries.iter().flat_map(|entry| [entry.id.as_str(), entry.slug.as_str()]).collect()
@@ -110,6 +132,21 @@ mod tests {
             engines: vec!["helm-3".to_owned(), "helm-4".to_owned()],
             readme: PathBuf::new(),
         }
+    }
+
+    #[test]
+    fn engines_that_none_of_them_is_for_are_refused() {
+        let only = Entry {
+            engines: vec!["helm-4".to_owned()],
+            ..entry("a--b")
+        };
+        let said = |engines: &[&str]| {
+            let engines: Vec<String> = engines.iter().map(|name| (*name).to_owned()).collect();
+            require_one(std::slice::from_ref(&only), &engines).map_err(|failure| failure.message)
+        };
+        assert_eq!(said(&[]), Ok(()));
+        assert_eq!(said(&["helm-3", "helm-4"]), Ok(()));
+        assert_eq!(said(&["helm-3"]), Err("a--b cannot be run on helm-3: it is for helm-4".to_owned()));
     }
 
     #[test]

@@ -3,15 +3,17 @@
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::{self, Cluster, ClusterError};
+use crate::engine::FluxError;
+use crate::engine::flux::system;
 use crate::events::Events;
 use crate::report::shell::quoted;
-use crate::toolchain::{self, Toolchain, ToolchainError};
+use crate::toolchain::{self, Flux, Toolchain, ToolchainError};
 
 /// Create the cluster, or attach to the one that is up, and keep it.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Name of the cluster.
-    #[arg(long, default_value = cluster::DEFAULT_NAME)]
+    #[arg(long, default_value = cluster::DEFAULT_NAME, value_parser = cluster::read_name)]
     pub name: String,
     /// Port of this machine for the API server; 0 lets Docker choose.
     #[arg(long, default_value_t = 0, value_name = "PORT")]
@@ -31,6 +33,8 @@ pub enum ProvisionError {
     Toolchain(#[from] ToolchainError),
     #[error(transparent)]
     Cluster(#[from] ClusterError),
+    #[error(transparent)]
+    Flux(#[from] FluxError),
 }
 
 /// Everything that stands between a command and its cluster: the toolchain, what dead runs left, the preflight checks, the cluster.
@@ -50,8 +54,32 @@ pub async fn provision(
         let checks = cluster::preflight::preflight(options, &toolchain.cache, cancel).await;
         cluster::preflight::require(&checks)?;
     }
-    let cluster = Cluster::up(options, &tools, events, cancel).await?;
-    Ok((tools, cluster))
+    let mut cluster = Cluster::up(options, &tools, events, cancel).await?;
+    let Some(flux) = &tools.flux else { return Ok((tools, cluster)) };
+    match start_flux(flux, &tools, &mut cluster, events, cancel).await {
+        Ok(()) => Ok((tools, cluster)),
+        Err(error) => {
+            // It says itself what it leaves.
+            if let Err(left) = cluster.leave(false, events).await {
+                events.note(left.to_string());
+            }
+            Err(error)
+        }
+    }
+}
+
+async fn start_flux(
+    flux: &Flux,
+    tools: &Toolchain,
+    cluster: &mut Cluster,
+    events: &Events,
+    cancel: &CancellationToken,
+) -> Result<(), ProvisionError> {
+    cluster.load_archive(&flux.archive, &flux.built(), cancel).await?;
+    for image in flux.foreign() {
+        cluster.load(&image, cancel).await?;
+    }
+    Ok(system::install(&cluster.client, flux, &tools.images.standin.reference, events, cancel).await?)
 }
 
 /// Runs the command; the answer is what to print.

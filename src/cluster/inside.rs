@@ -1,5 +1,6 @@
 //! What is done inside a node's container, from outside.
 
+use std::path::Path;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -26,7 +27,31 @@ pub async fn exec(node: &str, script: &str, deadline: Duration, cancel: &Cancell
 pub async fn load(images: &[String], node: &str, cancel: &CancellationToken) -> Result<(), ClusterError> {
     // Not --all-platforms, as kind does it: an archive that names platforms without holding them would be refused.
     let pipe = "set -o pipefail; node=$1; shift; docker save \"$@\" | docker exec -i \"$node\" ctr --namespace=k8s.io images import -";
-    let command = Command::new("bash", LOAD).args(["-c", pipe, "bash", node]).args(images);
+    loaded(
+        Command::new("bash", LOAD).args(["-c", pipe, "bash", node]).args(images),
+        images,
+        node,
+        cancel,
+    )
+    .await
+}
+
+/// The same from an archive on this machine.
+///
+/// # Errors
+/// As with [`load`].
+pub async fn load_archive(archive: &Path, images: &[String], node: &str, cancel: &CancellationToken) -> Result<(), ClusterError> {
+    let pipe = "docker exec -i \"$1\" ctr --namespace=k8s.io images import - <\"$2\"";
+    loaded(
+        Command::new("sh", LOAD).args(["-c", pipe, "sh", node]).arg(archive),
+        images,
+        node,
+        cancel,
+    )
+    .await
+}
+
+async fn loaded(command: Command, images: &[String], node: &str, cancel: &CancellationToken) -> Result<(), ClusterError> {
     match command.run(cancel).await {
         Ok(_) => Ok(()),
         Err(CommandError::Interrupted { .. }) => Err(ClusterError::Interrupted { what: "loading images" }),

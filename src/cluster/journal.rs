@@ -81,6 +81,9 @@ pub struct Entry {
     /// References of the images that were loaded into the control plane's node; a pool node gets them when it is leased.
     #[serde(default)]
     pub loaded: Vec<String>,
+    /// Images that the control plane's node has from archives: those of the engines, which no pod of a scenario runs.
+    #[serde(default)]
+    pub archived: Vec<String>,
     pub created_at: jiff::Timestamp,
     pub phase: Phase,
 }
@@ -99,6 +102,7 @@ impl Entry {
             recipe: config::recipe(),
             ca_sha256: None,
             loaded: Vec::new(),
+            archived: Vec::new(),
             created_at: jiff::Timestamp::now(),
             phase: Phase::Creating,
             run_id,

@@ -192,6 +192,7 @@ mod tests {
         Toolchain {
             kind: "kind".into(),
             engines: BTreeMap::new(),
+            flux: None,
             kubectl: "kubectl".into(),
             kind_version: String::new(),
             node_image: node_image.to_owned(),

@@ -99,10 +99,11 @@ impl Attempt<'_> {
     }
 
     /// Whether a Job of the release that is gone keeps the engine from its end. Helm 4's watcher misses every object that it watches;
-    /// the wait that Helm 3 has, and Helm 4 as `legacy`, asks for Jobs only where it was told to.
+    /// the wait that Helm 3 has, and Helm 4 and Flux as `legacy`, asks for Jobs only where it was told to. Flux's poller takes a Job that
+    /// was there and has gone for one that is done.
     pub fn misses_jobs(&self) -> bool {
-        let watches = self.engine.is_some_and(|engine| engine.start.wait == "watcher");
-        self.waits_for_resources && (self.wait_for_jobs || watches)
+        let wait = self.engine.map(|engine| engine.start.wait.as_str());
+        self.waits_for_resources && wait != Some("poller") && (self.wait_for_jobs || wait == Some("watcher"))
     }
 }
 

@@ -1,5 +1,6 @@
 //! What installs a chart.
 
+pub mod flux;
 mod helm;
 
 use std::path::PathBuf;
@@ -9,13 +10,16 @@ use serde_json::Value;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
+use tokio_util::sync::CancellationToken;
 
+pub use flux::{Flux, FluxError};
 pub use helm::{Helm, Major};
 
 use crate::command::CommandError;
+use crate::evidence::Recorder;
 
 /// Every engine, in the order in which they are listed.
-pub const NAMES: &[&str] = &["helm-3", "helm-4"];
+pub const NAMES: &[&str] = &["helm-3", "helm-4", "flux-2.7", "flux-2.9"];
 
 /// How an engine waits for resources, in the words of Helm 4's `--wait`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -56,8 +60,72 @@ pub struct Told {
 /// A clause for people, where it knows no such wait.
 pub fn understands(engine: &str, told: Told) -> Result<(), String> {
     match (engine, told.wait) {
-        ("helm-3", Some(Wait::Watcher)) => Err("`helm-3` knows no `wait: watcher`; it has legacy and hookOnly".to_owned()),
+        ("helm-3" | "flux-2.7", Some(Wait::Watcher)) => Err(format!("`{engine}` knows no `wait: watcher`; it has legacy and hookOnly")),
         _ => Ok(()),
+    }
+}
+
+/// An engine that can be used.
+#[derive(Clone)]
+pub enum Engine {
+    Helm(Helm),
+    Flux(Flux),
+}
+
+impl Engine {
+    /// "v4.3.1"
+    pub fn version(&self) -> &str {
+        match self {
+            Self::Helm(helm) => helm.version(),
+            Self::Flux(flux) => flux.version(),
+        }
+    }
+
+    /// What it is about to do, for people: `helm install openhands`.
+    pub fn title(&self, request: &Request) -> String {
+        match self {
+            Self::Helm(_) => format!("helm {} {}", request.operation.as_str(), request.release),
+            Self::Flux(_) => format!("Flux to {} HelmRelease {}", request.operation.as_str(), request.release),
+        }
+    }
+
+    /// The request as a person would type it.
+    pub fn display(&self, request: &Request) -> String {
+        match self {
+            Self::Helm(helm) => helm.display(request),
+            Self::Flux(flux) => flux.display(request),
+        }
+    }
+
+    /// The removal of a request's release as a person would type it.
+    pub fn display_uninstall(&self, request: &Request) -> String {
+        match self {
+            Self::Helm(helm) => helm.display_uninstall(request),
+            Self::Flux(flux) => flux.display_uninstall(request),
+        }
+    }
+
+    /// Carries a request out to its end, and records what it was told, what it said, and how it ended. Without a recorder it is only
+    /// carried out: what others installed before is no part of what is diagnosed.
+    ///
+    /// # Errors
+    /// When it could not be run or was interrupted; that it failed is in [`Ended`].
+    pub async fn run(&self, request: &Request, recorder: Option<&Recorder>, cancel: &CancellationToken) -> Result<Ended, EngineError> {
+        match self {
+            Self::Helm(helm) => helm.run(request, recorder, cancel).await,
+            Self::Flux(flux) => flux.run(request, recorder, cancel).await,
+        }
+    }
+
+    /// Removes the release of a request.
+    ///
+    /// # Errors
+    /// When it fails, too: there is nothing to be learnt from that here.
+    pub async fn uninstall(&self, request: &Request, cancel: &CancellationToken) -> Result<(), EngineError> {
+        match self {
+            Self::Helm(helm) => helm.uninstall(request, cancel).await,
+            Self::Flux(flux) => flux.uninstall(request, cancel).await,
+        }
     }
 }
 
@@ -115,4 +183,6 @@ pub enum EngineError {
     Values { release: String, source: std::io::Error },
     #[error("failed to run the engine for {release}: {source}")]
     Command { release: String, source: CommandError },
+    #[error(transparent)]
+    Flux(#[from] FluxError),
 }

@@ -84,7 +84,7 @@ pub struct EngineStart {
     pub operation: String,
     pub release: String,
     pub namespace: String,
-    /// As the engine names it: `watcher`, `legacy`, `hookOnly`; empty where it does not wait.
+    /// As the engine names it: `watcher`, `legacy`, `poller`, `hookOnly`; empty where it does not wait.
     pub wait: String,
     pub wait_for_jobs: bool,
     /// What the engine gives to each wait: to the resources, and to every single hook. In milliseconds.
@@ -98,7 +98,7 @@ impl EngineStart {
 
     /// Whether the engine waits for the resources of a release, beside its hooks (for hooks it always does).
     pub fn waits_for_resources(&self) -> bool {
-        matches!(self.wait.as_str(), "watcher" | "legacy")
+        matches!(self.wait.as_str(), "watcher" | "legacy" | "poller")
     }
 }
 

@@ -98,7 +98,7 @@ impl Progress {
             }
             Event::CauseKnown { trial, cause, after, left } => {
                 let early = match left {
-                    Some(left) if *left >= Duration::from_secs(1) => format!(" ({} before the engine gives up)", whole(*left)),
+                    Some(left) if *left >= Duration::from_secs(1) => format!(" (the engine may wait {} more)", whole(*left)),
                     _ => String::new(),
                 };
                 return self.lines("Known", Tone::Busy, Some(*after), &format!("{trial}: {cause}{early}"), columns);

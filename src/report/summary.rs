@@ -7,7 +7,7 @@ use super::chain::{self, Timing};
 use super::comparison::{comparison, labelled};
 use super::shell::shell_wrap;
 use super::text::{Paint, count, cut_middle, excerpt, pad, pad_left, tame, took_ms, whole_ms, width, wrap};
-use super::{Report, Tally};
+use super::{Report, Tally, matrix};
 use crate::outcome::{Outcome, Variant, Verdict};
 
 /// A run with more broken outcomes than this explains only those that did not pass.
@@ -41,6 +41,11 @@ pub fn render(report: &Report, files: &[PathBuf], columns: usize, quiet: bool, p
     if !quiet && !report.outcomes.is_empty() {
         text.push_str(&table(report, columns, paint));
         text.push('\n');
+        let matrix = matrix::render(report, columns, paint);
+        if !matrix.is_empty() {
+            text.push_str(&matrix);
+            text.push('\n');
+        }
     }
     text.push_str(&remarks(report, columns, paint));
     if !files.is_empty() {

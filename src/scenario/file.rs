@@ -249,6 +249,10 @@ impl KnowableBy {
 pub struct Expect {
     /// By engine: texts that its last words hold, in this order.
     pub engine_fails: BTreeMap<String, Vec<String>>,
+    /// By engine on which it does not break any more: what mended it, such as `helm-controller 1.5.0`. It has to succeed there, stay
+    /// healthy, and be diagnosed at no time.
+    #[serde(default)]
+    pub fixed_upstream: BTreeMap<String, String>,
     /// Exactly these root causes.
     pub causes: Vec<ExpectedCause>,
 }

@@ -171,6 +171,7 @@ impl<F: Fn(Location, String) -> ScenarioError> Loader<'_, F> {
                 None
             },
             engine_fails: broken.expect.engine_fails.clone(),
+            fixed_upstream: broken.expect.fixed_upstream.clone(),
             causes: broken.expect.causes.clone(),
             remedies: self.remedies(&broken.remedies)?,
             remedy: broken.remedy.clone(),
@@ -207,6 +208,11 @@ impl<F: Fn(Location, String) -> ScenarioError> Loader<'_, F> {
                 format!("engines: there is no engine `{name}`; there are {}", engine::NAMES.join(", "))
             } else if let Err(fault) = engine::understands(name, wanted.told) {
                 format!("engine of {id}: {fault}")
+            } else if broken.expect.fixed_upstream.contains_key(name) {
+                if !broken.expect.engine_fails.contains_key(name) {
+                    continue;
+                }
+                format!("expect of {id}: `{name}` stands under both engine-fails and fixed-upstream")
             } else if broken.expect.engine_fails.get(name).is_none_or(Vec::is_empty) {
                 format!("expect.engine-fails of {id} holds no words of `{name}`; write what the engine says")
             } else if broken.knowable.on(name).is_none() {
@@ -305,19 +311,19 @@ mod tests {
                 "window: 5",
                 ":11:13: `5` is no duration; write it like 90s, 4m or 1m30s",
             ),
-            ("timeout: 25s", "timeout: [25s]", ":10:14: "),
+            ("timeout: 30s", "timeout: [30s]", ":10:14: "),
             (
                 "chart: chart",
                 "chart: chrat",
                 ":5:8: chart: `chrat/Chart.yaml` is not there; paths are relative to this file",
             ),
             (
-                "engines: [helm-3, helm-4]",
-                "engines: [helm-3, helm-5]",
-                ":6:19: engines: there is no engine `helm-5`; there are helm-3, helm-4",
+                "engines: [helm-3, helm-4, ",
+                "engines: [helm-3, helm-5, ",
+                ":6:19: engines: there is no engine `helm-5`; there are helm-3, helm-4, flux-2.7, flux-2.9",
             ),
             (
-                "timeout: 25s",
+                "timeout: 30s",
                 "timeout: 6s",
                 "inequalities: in profile fast, `keycloakStart < timeout` does not hold with a margin of 3s: 4s against 6s",
             ),

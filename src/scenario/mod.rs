@@ -42,6 +42,8 @@ pub struct Scenario {
     knowable: BTreeMap<String, Knowable>,
     /// By engine: what its last words hold, in this order.
     pub engine_fails: BTreeMap<String, Vec<String>>,
+    /// By engine on which it does not break any more: what mended it.
+    pub fixed_upstream: BTreeMap<String, String>,
     pub causes: Vec<ExpectedCause>,
     pub remedies: BTreeMap<String, Vec<Step>>,
     /// The kind of remedy to apply, where it is not the one that the detector prefers.

@@ -2,6 +2,8 @@
 //!
 //! A new one is a folder under `images/` and an entry here. The version stands in `go.mod` and nowhere else.
 
+mod pinned;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,6 +16,7 @@ use super::content::{Care, Key};
 use super::error::{ToolchainError, last_line};
 use crate::command::{Command, CommandError};
 use crate::events::Events;
+pub(super) use pinned::*;
 
 const BUILD_DEADLINE: Duration = Duration::from_hours(1);
 const FLAGS: &str = "-mod=readonly -buildvcs=false";
@@ -42,140 +45,13 @@ pub(super) struct GoTool {
     runs_on: RunsOn,
     /// The linker's `-X` settings for a version.
     stamp: fn(&str) -> Vec<String>,
-    /// How to ask the binary for its version, where a wrong answer would break something later.
+    /// How to ask the binary for its version, where a wrong answer would break something later; empty where it cannot be asked.
     version_args: &'static [&'static str],
     /// What its modules and its build take on the disk at most, in gigabytes.
     pub disk: f64,
     /// How long it takes on two cores, for people.
     pub about: &'static str,
 }
-
-macro_rules! module_files {
-    ($folder:literal) => {
-        (
-            include_str!(concat!("../../images/", $folder, "/go.mod")),
-            include_str!(concat!("../../images/", $folder, "/go.sum")),
-        )
-    };
-}
-
-const KUBERNETES_FILES: (&str, &str) = module_files!("kubernetes");
-const KUBERNETES_MODULE: &str = "k8s.io/kubernetes";
-
-pub(super) const KIND: GoTool = GoTool {
-    name: "kind",
-    title: "kind",
-    module: "sigs.k8s.io/kind",
-    go_mod: module_files!("kind").0,
-    go_sum: module_files!("kind").1,
-    commands: &[("kind", "sigs.k8s.io/kind")],
-    runs_on: RunsOn::Host,
-    stamp: |_| Vec::new(),
-    version_args: &["version"],
-    disk: 0.5,
-    about: "3 s",
-};
-
-pub(super) const HELM_3: GoTool = GoTool {
-    name: "helm-3",
-    title: "Helm 3",
-    module: "helm.sh/helm/v3",
-    go_mod: module_files!("helm-3").0,
-    go_sum: module_files!("helm-3").1,
-    commands: &[("helm", "helm.sh/helm/v3/cmd/helm")],
-    stamp: |version| vec![format!("helm.sh/helm/v3/internal/version.version={version}")],
-    about: "90 s",
-    ..HELM_4
-};
-
-pub(super) const HELM_4: GoTool = GoTool {
-    name: "helm-4",
-    title: "Helm 4",
-    module: "helm.sh/helm/v4",
-    go_mod: module_files!("helm-4").0,
-    go_sum: module_files!("helm-4").1,
-    commands: &[("helm", "helm.sh/helm/v4/cmd/helm")],
-    runs_on: RunsOn::Host,
-    stamp: |version| vec![format!("helm.sh/helm/v4/internal/version.version={version}")],
-    version_args: &["version", "--short"],
-    disk: 2.0,
-    about: "2 min",
-};
-
-/// Runs on the host and, in the tools image, in the cluster.
-pub(super) const KUBECTL: GoTool = GoTool {
-    name: "kubectl",
-    title: "kubectl",
-    commands: &[("kubectl", "k8s.io/kubernetes/cmd/kubectl")],
-    version_args: &["version", "--client"],
-    disk: 2.0,
-    about: "2 min",
-    ..KUBERNETES
-};
-
-pub(super) const KUBERNETES: GoTool = GoTool {
-    name: "kubernetes",
-    title: "kubeadm, kubelet and four more of Kubernetes",
-    module: KUBERNETES_MODULE,
-    go_mod: KUBERNETES_FILES.0,
-    go_sum: KUBERNETES_FILES.1,
-    commands: &[
-        ("kubeadm", "k8s.io/kubernetes/cmd/kubeadm"),
-        ("kubelet", "k8s.io/kubernetes/cmd/kubelet"),
-        ("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver"),
-        ("kube-controller-manager", "k8s.io/kubernetes/cmd/kube-controller-manager"),
-        ("kube-scheduler", "k8s.io/kubernetes/cmd/kube-scheduler"),
-        ("kube-proxy", "k8s.io/kubernetes/cmd/kube-proxy"),
-    ],
-    runs_on: RunsOn::Linux,
-    // kubeadm takes a build without them for a version that it does not support.
-    stamp: |version| {
-        let mut numbers = version.trim_start_matches('v').split('.');
-        let (major, minor) = (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default());
-        [
-            ("gitVersion", version),
-            ("gitMajor", major),
-            ("gitMinor", minor),
-            ("gitTreeState", "clean"),
-        ]
-        .map(|(name, value)| format!("k8s.io/component-base/version.{name}={value}"))
-        .to_vec()
-    },
-    version_args: &["version"],
-    disk: 5.0,
-    about: "6 min",
-};
-
-pub(super) const ETCD: GoTool = GoTool {
-    name: "etcd",
-    title: "etcd",
-    module: "go.etcd.io/etcd/server/v3",
-    go_mod: module_files!("etcd").0,
-    go_sum: module_files!("etcd").1,
-    commands: &[("etcd", "go.etcd.io/etcd/server/v3")],
-    runs_on: RunsOn::Linux,
-    stamp: |_| Vec::new(),
-    version_args: &["--version"],
-    disk: 0.5,
-    about: "15 s",
-};
-
-pub(super) const COREDNS: GoTool = GoTool {
-    name: "coredns",
-    title: "CoreDNS",
-    module: "github.com/coredns/coredns",
-    go_mod: module_files!("coredns").0,
-    go_sum: module_files!("coredns").1,
-    commands: &[("coredns", "github.com/coredns/coredns")],
-    runs_on: RunsOn::Linux,
-    stamp: |_| Vec::new(),
-    version_args: &["-version"],
-    disk: 1.5,
-    about: "80 s",
-};
-
-/// The engines that are programs of this machine, by the names that scenarios call them.
-pub(super) const ENGINES: &[&GoTool] = &[&HELM_3, &HELM_4];
 
 /// The Go on this machine.
 #[derive(Debug, Clone)]
@@ -222,10 +98,15 @@ impl GoTool {
 
     /// The version that `go.mod` requires.
     pub fn version(&self) -> &'static str {
+        self.required(self.module)
+    }
+
+    /// The version of another module that `go.mod` requires.
+    pub fn required(&self, module: &str) -> &'static str {
         let words: Vec<&'static str> = self.go_mod.split_whitespace().collect();
         words
             .windows(2)
-            .find(|pair| pair[0] == self.module && pair[1].starts_with('v'))
+            .find(|pair| pair[0] == module && pair[1].starts_with('v'))
             .map_or("v0.0.0", |pair| pair[1])
     }
 
@@ -322,7 +203,9 @@ impl GoTool {
     }
 
     async fn check_version(&self, bin: &Path, cancel: &CancellationToken) -> Result<(), ToolchainError> {
-        let Some((name, _)) = self.commands.first() else { return Ok(()) };
+        let Some((name, _)) = self.commands.first().filter(|_| !self.version_args.is_empty()) else {
+            return Ok(());
+        };
         let asked = Command::new(bin.join(name), Duration::from_secs(30))
             .args(self.version_args)
             .run(cancel)
@@ -379,6 +262,18 @@ impl GoTool {
         scratch: &Path,
         cancel: &CancellationToken,
     ) -> Result<PathBuf, ToolchainError> {
+        self.sources_of(self.module, version, go, scratch, cancel).await
+    }
+
+    /// The same for another module that it works with.
+    pub async fn sources_of(
+        &self,
+        module: &str,
+        version: &str,
+        go: Option<&Go>,
+        scratch: &Path,
+        cancel: &CancellationToken,
+    ) -> Result<PathBuf, ToolchainError> {
         let go = go.ok_or_else(|| ToolchainError::NoGo {
             what: self.title.to_owned(),
         })?;
@@ -386,7 +281,7 @@ impl GoTool {
             .command(self, scratch, Duration::from_mins(10))
             .args(["mod", "download", "-json"]);
         let output = download
-            .arg(format!("{}@{version}", self.module))
+            .arg(format!("{module}@{version}"))
             .run(cancel)
             .await
             .map_err(|error| self.failed(&error))?;
@@ -416,12 +311,24 @@ fn binary_name(package: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use super::pinned::*;
     use super::*;
     use crate::toolchain::version::numbers;
 
     #[test]
     fn versions_come_from_go_mod() {
-        for tool in [KIND, HELM_3, HELM_4, KUBECTL, KUBERNETES, ETCD, COREDNS] {
+        for tool in [
+            KIND,
+            HELM_3,
+            HELM_4,
+            KUBECTL,
+            KUBERNETES,
+            ETCD,
+            COREDNS,
+            HELM_CONTROLLER_1_4,
+            HELM_CONTROLLER_1_6,
+            KUSTOMIZE_CONTROLLER,
+        ] {
             assert!(
                 numbers(tool.version()).is_some_and(|numbers| numbers != (0, 0)),
                 "{}: {}",

@@ -11,6 +11,7 @@ mod content;
 mod debian;
 mod docker;
 mod error;
+mod flux;
 mod gotools;
 mod host;
 mod images;
@@ -29,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 use crate::events::Events;
 use cache::Cache;
 pub use error::ToolchainError;
+pub use flux::{Controller, Flux, controller_image};
 use gotools::{COREDNS, ENGINES, ETCD, Go, KIND, KUBECTL, KUBERNETES};
 use node_image::{Made, Parts};
 use small_images::Standin;
@@ -39,6 +41,9 @@ pub use survey::{Survey, survey};
 pub struct Options {
     /// A node image that somebody else made; without one it is built.
     pub node_image: Option<String>,
+    /// Images that somebody else made for the controllers of Flux, by the name of the engine; they are in the Docker engine, or among
+    /// those that are built.
+    pub flux_images: BTreeMap<String, String>,
     /// The engines that will be used, by name; others are not made.
     pub engines: Vec<String>,
     /// Results under the hash of their content, such as `$XDG_CACHE_HOME/rekindle`: can be removed at any time.
@@ -52,6 +57,7 @@ impl Options {
     pub fn new(cache: impl Into<PathBuf>, state: impl Into<PathBuf>) -> Self {
         Self {
             node_image: None,
+            flux_images: BTreeMap::new(),
             engines: Vec::new(),
             cache: cache.into(),
             state: state.into(),
@@ -63,8 +69,10 @@ impl Options {
 #[derive(Debug, Clone)]
 pub struct Toolchain {
     pub kind: PathBuf,
-    /// By the name of the engine; those that were asked for.
+    /// By the name of the engine; those of them that were asked for and are programs.
     pub engines: BTreeMap<String, Engine>,
+    /// Where one of its engines was asked for.
+    pub flux: Option<Flux>,
     pub kubectl: PathBuf,
     pub kind_version: String,
     /// A reference in the Docker engine, for `kind create cluster --image`.
@@ -170,10 +178,15 @@ pub async fn prepare(options: &Options, events: &Events, cancel: &CancellationTo
         };
         engines.insert(tool.name.to_owned(), engine);
     }
+    let flux = match options.engines.iter().any(|engine| flux::is_flux(engine)) {
+        true => Some(flux::prepare(&cache, go, events, cancel).await?.with(&options.flux_images)),
+        false => None,
+    };
     Ok(Toolchain {
         kind: kind.path,
         kind_version: kind.version,
         engines,
+        flux,
         kubectl: kubectl.path,
         node_image: node,
         kubernetes_version,

@@ -10,7 +10,7 @@ use super::docker::{self, Answer};
 use super::gotools::{COREDNS, ENGINES, ETCD, GoTool, KIND, KUBECTL, KUBERNETES};
 use super::node_image::Parts;
 use super::small_images::Standin;
-use super::{Options, debian, images, small_images, tools};
+use super::{Options, debian, flux, images, small_images, tools};
 
 /// One thing that clusters need.
 #[derive(Debug, Clone)]
@@ -112,6 +112,10 @@ pub async fn survey(options: &Options, cancel: &CancellationToken) -> Vec<Survey
             format!("{tools_image} would be assembled, about 5 s"),
         ));
     }
+    all.push(match flux::cached(&cache, go) {
+        Some(path) => Survey::new("Flux", true, format!("{} in {}", flux::versions(), path.display())),
+        None => Survey::new("Flux", false, format!("{} would be built, about 8 min", flux::versions())),
+    });
     all.push(match Standin::ready(&exe) {
         Some(binary) => Survey::new("standin", true, binary.display().to_string()),
         None => Survey::new("standin", false, "would be built from the source tree, about 1 min"),

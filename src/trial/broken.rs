@@ -44,7 +44,7 @@ fn request(stage: &Stage<'_>) -> Request {
 pub async fn break_and_diagnose(stage: &Stage<'_>, outcome: &mut Outcome, cancel: &CancellationToken) -> Result<Judgement, TrialError> {
     let scenario = stage.trial.scenario;
     let request = request(stage);
-    outcome.engine_command = stage.helm.display(&request);
+    outcome.engine_command = stage.engine.display(&request);
     let given = Instant::now();
     stage.given(cancel).await?;
     let unfit = match &scenario.upgrade_from {
@@ -59,6 +59,9 @@ pub async fn break_and_diagnose(stage: &Stage<'_>, outcome: &mut Outcome, cancel
     let ended = stage.engine(&request, "break", cancel).await?;
     stage.outside_stands().await?;
     outcome.engine_words.clone_from(&ended.words);
+    if let Some(mended) = scenario.fixed_upstream.get(&stage.trial.id.engine) {
+        return fixed(stage, outcome, &ended, mended, cancel).await.map(Some);
+    }
 
     let expected_words = scenario
         .engine_fails
@@ -86,6 +89,51 @@ pub async fn break_and_diagnose(stage: &Stage<'_>, outcome: &mut Outcome, cancel
             ended.elapsed,
         )
     }))
+}
+
+/// What is expected not to break any more: it succeeds, stays healthy, and is diagnosed at no time.
+async fn fixed(
+    stage: &Stage<'_>,
+    outcome: &mut Outcome,
+    ended: &Ended,
+    mended: &str,
+    cancel: &CancellationToken,
+) -> Result<(Verdict, String), TrialError> {
+    // Nothing is to be found where nothing breaks.
+    outcome.expected_causes.clear();
+    if !ended.succeeded() {
+        outcome.break_ms = Some(millis(ended.elapsed));
+        outcome.diagnosis = observe(stage, ended, outcome, cancel).await?;
+        let sentence = format!("it breaks again, though {mended} had mended it: {}", ended.words.replace('\n', " "));
+        return Ok((Verdict::WrongFailure, sentence));
+    }
+    outcome.remedy_ms = Some(millis(ended.elapsed));
+    let window = Instant::now();
+    let stayed = stage.lasts(cancel).await?;
+    outcome.window_ms = Some(millis(window.elapsed()));
+    if let Some(moment) = stage.watch.moments().into_iter().find(|moment| !moment.diagnosis.causes.is_empty()) {
+        let said: Vec<_> = moment
+            .diagnosis
+            .causes
+            .iter()
+            .map(|cause| format!("{}: {}", cause.slug, cause.statement))
+            .collect();
+        outcome.diagnosis = moment.diagnosis;
+        return Ok((
+            Verdict::Misdiagnosed,
+            format!("nothing breaks here, and yet it was diagnosed: {}", said.join("; ")),
+        ));
+    }
+    Ok(match stayed {
+        Ok(()) => (
+            Verdict::FixedUpstream,
+            format!("it does not break here any more: {mended} mended it"),
+        ),
+        Err(reason) => (
+            Verdict::WrongFailure,
+            format!("the engine reported success, and it did not stay healthy: {reason}"),
+        ),
+    })
 }
 
 /// Installs what is to be upgraded; a verdict where that does not work, which is not the documented failure.
@@ -169,7 +217,7 @@ pub async fn remedy(stage: &Stage<'_>, outcome: &mut Outcome, cancel: &Cancellat
     };
     let mut commands = Vec::new();
     if !again {
-        commands.push(stage.helm.display_uninstall(&request));
+        commands.push(stage.engine.display_uninstall(&request));
     }
     if from_scratch {
         commands.extend(stage.anew_commands());
@@ -178,16 +226,16 @@ pub async fn remedy(stage: &Stage<'_>, outcome: &mut Outcome, cancel: &Cancellat
     commands.extend(
         plan.releases
             .iter()
-            .map(|release| stage.helm.display(&stage.beside_request(release))),
+            .map(|release| stage.engine.display(&stage.beside_request(release))),
     );
-    commands.push(stage.helm.display(&request));
+    commands.push(stage.engine.display(&request));
 
     let started = Instant::now();
     stage.recorder.record(Fact::RemedyStarted { kind: chosen.kind.clone() });
     if from_scratch {
         stage.start_anew(&request, cancel).await?;
     } else if !again {
-        stage.helm.uninstall(&request, cancel).await?;
+        stage.engine.uninstall(&request, cancel).await?;
     }
     for (name, literals) in &plan.secrets {
         stage.namespace.create_secret(name, literals).await?;

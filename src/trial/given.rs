@@ -10,7 +10,7 @@ impl Stage<'_> {
     /// What others have installed before.
     pub async fn given(&self, cancel: &CancellationToken) -> Result<(), TrialError> {
         for release in &self.trial.scenario.releases {
-            self.phase("given", format!("helm install {}", release.name), Some(self.pace.timeout));
+            self.phase("given", self.engine.title(&self.beside_request(release)), Some(self.pace.timeout));
             self.beside(release, cancel).await?;
         }
         Ok(())
@@ -18,7 +18,7 @@ impl Stage<'_> {
 
     /// Installs a release that is not the one in question; nobody waits for its resources.
     pub async fn beside(&self, release: &GivenRelease, cancel: &CancellationToken) -> Result<(), TrialError> {
-        let ended = match self.helm.run(&self.beside_request(release), None, cancel).await {
+        let ended = match self.engine.run(&self.beside_request(release), None, cancel).await {
             Err(_) if cancel.is_cancelled() => return Err(TrialError::Interrupted),
             ended => ended?,
         };
@@ -45,9 +45,9 @@ impl Stage<'_> {
 
     /// Takes away what was installed, and sets up what was given, as if nothing had been tried yet.
     pub async fn start_anew(&self, request: &Request, cancel: &CancellationToken) -> Result<(), TrialError> {
-        self.helm.uninstall(request, cancel).await?;
+        self.engine.uninstall(request, cancel).await?;
         for release in &self.trial.scenario.releases {
-            self.helm.uninstall(&self.beside_request(release), cancel).await?;
+            self.engine.uninstall(&self.beside_request(release), cancel).await?;
         }
         if let Some(machine) = &self.machine {
             machine.cool().await?;
@@ -64,7 +64,7 @@ impl Stage<'_> {
             .iter()
             .map(|release| self.beside_request(release))
             .collect();
-        let go = requests.iter().map(|request| self.helm.display_uninstall(request));
-        go.chain(requests.iter().map(|request| self.helm.display(request))).collect()
+        let go = requests.iter().map(|request| self.engine.display_uninstall(request));
+        go.chain(requests.iter().map(|request| self.engine.display(request))).collect()
     }
 }

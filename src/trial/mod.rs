@@ -24,10 +24,10 @@ pub use sweep::Sweeper;
 
 use crate::cluster::{Lease, Pool};
 use crate::diagnosis::{Detector, Diagnosis};
+use crate::engine::Engine;
 use crate::events::{Event, Events};
 use crate::outcome::{Outcome, TrialId, Variant, Verdict};
 use crate::scenario::Scenario;
-use crate::toolchain::Engine;
 use machine::ColdMachine;
 use namespace::TrialNamespace;
 use stage::{Opening, random};
@@ -44,8 +44,6 @@ pub struct Ground {
     pub kubernetes_version: String,
     /// By name.
     pub engines: BTreeMap<String, Engine>,
-    /// A folder for the engines' own caches and configuration.
-    pub engine_home: PathBuf,
     pub tools_image: String,
     pub standin_image: String,
     /// The machines that do not exist until a trial's autoscaler starts them.
@@ -65,6 +63,14 @@ pub enum Cleanup {
     Namespace,
     /// It is deleted, so that its pods are in nobody's way; its end is that of the cluster.
     WithCluster,
+}
+
+/// A key for the hashes that stand for Secret values, which nobody can guess.
+///
+/// # Errors
+/// Where there is no randomness.
+pub fn key() -> std::io::Result<[u8; 32]> {
+    random()
 }
 
 /// Where a trial is carried out.
@@ -178,7 +184,7 @@ impl Trial<'_> {
     fn blank(&self, ground: &Ground, provision: Duration) -> Outcome {
         let mut outcome = self.not_run(String::new());
         if let Some(engine) = ground.engines.get(&self.id.engine) {
-            outcome.engine_version.clone_from(&engine.version);
+            outcome.engine_version = engine.version().to_owned();
         }
         outcome.kubernetes_version.clone_from(&ground.kubernetes_version);
         outcome.provision_ms = millis(provision);

@@ -14,7 +14,7 @@ use super::outside::{Beside, OutsideError};
 use super::watch::Watch;
 use super::{Ground, Trial};
 use crate::cluster::{Lease, PoolError};
-use crate::engine::{Ended, EngineError, Helm, Major, Operation, Request};
+use crate::engine::{Ended, Engine, EngineError, Operation, Request};
 use crate::events::Event;
 use crate::evidence::{CollectError, Collector, Evidence, Header, Recorder, Timeline, health};
 use crate::outcome::Variant;
@@ -71,7 +71,7 @@ pub struct Stage<'a> {
     pub namespace: &'a TrialNamespace,
     pub recorder: Recorder,
     pub watch: Watch,
-    pub helm: Helm,
+    pub engine: Engine,
     _collector: Collector,
     /// Servers beside the cluster that are on their way, and those that stand.
     starting: Mutex<Vec<JoinHandle<Result<Beside, OutsideError>>>>,
@@ -94,8 +94,7 @@ impl<'a> Stage<'a> {
             .engines
             .get(name)
             .ok_or_else(|| TrialError::NoEngine { engine: name.clone() })?;
-        let major = Major::of(name);
-        let helm = Helm::new(major, &engine.binary, &engine.version, &ground.kubeconfig, &ground.engine_home);
+        let engine = engine.clone();
         let Opening { lease, key, left } = opening;
         let new = left.is_none();
         let timeline = left.unwrap_or_else(|| Timeline::begin(header(ground, namespace)));
@@ -165,7 +164,7 @@ impl<'a> Stage<'a> {
             namespace,
             recorder,
             watch,
-            helm,
+            engine,
             _collector: collector,
             starting,
             beside: Mutex::default(),
@@ -273,12 +272,8 @@ impl<'a> Stage<'a> {
 
     /// Runs the engine.
     pub async fn engine(&self, request: &Request, phase: &'static str, cancel: &CancellationToken) -> Result<Ended, TrialError> {
-        self.phase(
-            phase,
-            format!("helm {} {}", request.operation.as_str(), request.release),
-            Some(request.timeout),
-        );
-        match self.helm.run(request, Some(&self.recorder), cancel).await {
+        self.phase(phase, self.engine.title(request), Some(request.timeout));
+        match self.engine.run(request, Some(&self.recorder), cancel).await {
             Err(_) if cancel.is_cancelled() => Err(TrialError::Interrupted),
             ended => Ok(ended?),
         }

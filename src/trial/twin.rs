@@ -11,7 +11,7 @@ use crate::outcome::{Outcome, Verdict};
 /// Carries it out; the verdict and all that it rests on go into the outcome.
 pub async fn carry_out(stage: &Stage<'_>, outcome: &mut Outcome, cancel: &CancellationToken) -> Result<(), TrialError> {
     let request = stage.install(stage.trial.scenario.twin_values.as_ref());
-    outcome.engine_command = stage.helm.display(&request);
+    outcome.engine_command = stage.engine.display(&request);
     let given = Instant::now();
     stage.given(cancel).await?;
     outcome.given_ms = millis(given.elapsed());

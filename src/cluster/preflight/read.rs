@@ -20,7 +20,7 @@ pub struct Readings {
     pub docker: Result<Docker, String>,
     pub docker_disk: Option<Disk>,
     pub cache_disk: Option<Disk>,
-    /// Nothing is in the cache yet.
+    /// There is no node image, and nothing in the cache that one could be made of.
     pub cold: bool,
     pub memory_available: Option<u64>,
     pub inotify_instances: Option<u64>,
@@ -93,7 +93,12 @@ impl Readings {
     pub async fn take(options: &Options, cache: &Path, cancel: &CancellationToken) -> Self {
         let asked_at = jiff::Timestamp::now();
         let in_the_way = foreign_filters(options);
-        let (info, networks, containers) = tokio::join!(info(cancel), count_networks(cancel), docker::containers(&in_the_way, cancel));
+        let (info, networks, containers, assembled) = tokio::join!(
+            info(cancel),
+            count_networks(cancel),
+            docker::containers(&in_the_way, cancel),
+            has_node_image(cancel)
+        );
         let foreign_container = match (containers, Journal::open(&options.state)) {
             (Ok(containers), Ok(journal)) => Some(super::strangers(&containers, &journal).map(str::to_owned)),
             _ => None,
@@ -107,7 +112,7 @@ impl Readings {
             pool: options.pool.into(),
             docker_disk: info.as_ref().ok().and_then(|docker| disk(&docker.docker_root_dir)),
             cache_disk: disk(cache),
-            cold: is_cold(cache),
+            cold: !assembled && is_cold(cache),
             memory_available: proc_number("/proc/meminfo", "MemAvailable:", 0).map(|kib| kib * 1024),
             inotify_instances: proc_file("/proc/sys/fs/inotify/max_user_instances"),
             inotify_watches: proc_file("/proc/sys/fs/inotify/max_user_watches"),
@@ -134,6 +139,12 @@ async fn info(cancel: &CancellationToken) -> Result<Docker, String> {
         Ok(docker) if !docker.server_version.is_empty() => Ok(docker),
         _ => Err(output.last_line()),
     }
+}
+
+/// Whether there is a node image of ours: then the parts that it was made of are not needed any more.
+async fn has_node_image(cancel: &CancellationToken) -> bool {
+    let asked = docker::docker(["image", "ls", "--quiet", "--filter", "reference=rekindle.local/node"]);
+    asked.run(cancel).await.is_ok_and(|output| !output.text().is_empty())
 }
 
 async fn count_networks(cancel: &CancellationToken) -> Option<u64> {

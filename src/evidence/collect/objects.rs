@@ -23,6 +23,8 @@ pub struct Kind {
     pub kind: &'static str,
     plural: &'static str,
     namespaced: bool,
+    /// Every cluster serves it; others serve it only where somebody has defined it.
+    built_in: bool,
 }
 
 const fn kind(group: &'static str, version: &'static str, kind: &'static str, plural: &'static str) -> Kind {
@@ -32,6 +34,14 @@ const fn kind(group: &'static str, version: &'static str, kind: &'static str, pl
         kind,
         plural,
         namespaced: true,
+        built_in: true,
+    }
+}
+
+const fn custom(group: &'static str, version: &'static str, name: &'static str, plural: &'static str) -> Kind {
+    Kind {
+        built_in: false,
+        ..kind(group, version, name, plural)
     }
 }
 
@@ -53,12 +63,16 @@ pub const KINDS: &[Kind] = &[
     kind("batch", "v1", "Job", "jobs"),
     kind("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices"),
     kind("networking.k8s.io", "v1", "Ingress", "ingresses"),
+    custom("helm.toolkit.fluxcd.io", "v2", "HelmRelease", "helmreleases"),
+    custom("kustomize.toolkit.fluxcd.io", "v1", "Kustomization", "kustomizations"),
+    custom("source.toolkit.fluxcd.io", "v1", "ExternalArtifact", "externalartifacts"),
     Kind {
         group: "",
         version: "v1",
         kind: "Node",
         plural: "nodes",
         namespaced: false,
+        built_in: true,
     },
 ];
 
@@ -92,6 +106,7 @@ pub fn watch(
         };
         let watch = Watch {
             kind: kind.kind,
+            built_in: kind.built_in,
             api_version,
             recorder: recorder.clone(),
             seen: matches!(kind.kind, "ConfigMap" | "Pod").then(|| seen.clone()),
@@ -107,6 +122,7 @@ pub fn watch(
 
 struct Watch {
     kind: &'static str,
+    built_in: bool,
     api_version: String,
     recorder: Recorder,
     /// Where kinds go that tell of containers and hosts.
@@ -148,6 +164,14 @@ impl Watch {
                 Ok(Event::Delete(object)) => {
                     self.known.remove(&object.uid().unwrap_or_default());
                     self.note(Change::Deleted, object);
+                }
+                Err(
+                    watcher::Error::InitialListFailed(kube::Error::Api(status))
+                    | watcher::Error::WatchStartFailed(kube::Error::Api(status)),
+                ) if status.code == 404 && !self.built_in => {
+                    // Nobody has defined it here, so there is none.
+                    self.tell(false);
+                    return;
                 }
                 Err(
                     watcher::Error::InitialListFailed(kube::Error::Api(status))

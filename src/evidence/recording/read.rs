@@ -131,28 +131,30 @@ impl Reader {
     }
 }
 
-/// Most of a recording are objects. Read as what they are, they take half as long as by way of a fact whose kind is to be found out.
+/// Most of a recording are objects. Read as what they are, they take half as long as by way of a fact whose kind is to be found out; the
+/// recorder writes the kind right behind the moment, and whatever has it elsewhere is read the longer way.
 fn entry(lines: &Lines) -> Result<Entry, Problem> {
     #[derive(Deserialize)]
-    struct Kind<'a> {
-        #[serde(borrow)]
-        fact: Option<Cow<'a, str>>,
-    }
-    #[derive(Deserialize)]
-    struct Seen {
+    struct Seen<'a> {
         at: Timestamp,
+        #[serde(borrow)]
+        fact: Cow<'a, str>,
         change: Change,
         object: Arc<Value>,
     }
-    let kind: Kind<'_> = lines.parsed()?;
-    if kind.fact.as_deref() != Some("object") {
-        return lines.parsed();
+    const KIND_BY: usize = 64;
+    const OBJECT: &[u8] = br#""fact":"object""#;
+    let head = &lines.text[..lines.text.len().min(KIND_BY)];
+    if head.windows(OBJECT.len()).any(|window| window == OBJECT)
+        && let Ok(Seen { at, fact, change, object }) = lines.parsed()
+        && fact == "object"
+    {
+        return Ok(Entry {
+            at,
+            fact: Fact::Object { change, object },
+        });
     }
-    let Seen { at, change, object } = lines.parsed()?;
-    Ok(Entry {
-        at,
-        fact: Fact::Object { change, object },
-    })
+    lines.parsed()
 }
 
 /// Reads the first line in two steps: what a newer rekindle wrote may look otherwise from its second word on.

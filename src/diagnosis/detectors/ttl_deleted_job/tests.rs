@@ -290,6 +290,18 @@ fn a_watcher_misses_jobs_that_it_was_not_told_to_wait_for_and_a_poll_does_not() 
 }
 
 #[test]
+fn a_poller_takes_a_job_that_has_gone_for_done() {
+    let mut scene = applied(start("poller", "install"), 1, &schema(1));
+    removed(&mut scene, &schema(1));
+    web_is_ready(&mut scene, 9000);
+    assert_eq!(scene.diagnosis().causes.len(), 0);
+    let mut scene = applied(start("legacy", "install"), 1, &schema(1));
+    removed(&mut scene, &schema(1));
+    web_is_ready(&mut scene, 9000);
+    assert_eq!(scene.diagnosis().causes.len(), 1, "told to wait as Helm 3 does, it misses it");
+}
+
+#[test]
 fn what_holds_up_the_rest_is_the_cause() {
     let mut scene = applied(start("watcher", "install"), 1, &schema(1));
     let (_, set) = web(0);

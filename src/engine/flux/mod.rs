@@ -1,0 +1,238 @@
+//! Flux, through the API: its controllers do the work, and what they say of a release is followed to its end.
+
+mod chart;
+mod follow;
+mod objects;
+pub mod system;
+
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams};
+use kube::core::{ApiResource, GroupVersionKind};
+use kube::{Client, ResourceExt};
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use super::{Ended, EngineError, Operation, Request, Wait};
+use crate::command::{Command, Stream};
+use crate::evidence::{EngineStart, Fact, Recorder};
+use crate::wait::{Seen, WaitError, until};
+use follow::Follower;
+
+/// Whose fields these are, to server-side apply.
+const MANAGER: &str = "rekindle";
+/// A release may have several hooks, each gets the whole timeout, and it is tried twice.
+const WAITS: u32 = 12;
+/// What a controller may take beyond all the time that it gives to its waits.
+const SLACK: Duration = Duration::from_secs(60);
+/// What the controllers say is one small object.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// Why Flux could not be asked. That a release failed is no error.
+#[derive(Debug, thiserror::Error)]
+pub enum FluxError {
+    #[error("failed to pack the chart {}: {source}", chart.display())]
+    Chart { chart: PathBuf, source: chart::ChartError },
+    #[error("failed to put the values of {release} together: {source}")]
+    Values { release: String, source: objects::ValuesError },
+    #[error("failed to read the definitions of Flux's objects in {}: {source}; run `rekindle clean` to have them made again", path.display())]
+    Definitions { path: PathBuf, source: std::io::Error },
+    #[error("failed to {doing}: {source}")]
+    Api { doing: String, source: Box<kube::Error> },
+    #[error(transparent)]
+    Wait(#[from] WaitError),
+}
+
+impl FluxError {
+    fn api(doing: impl Into<String>) -> impl FnOnce(kube::Error) -> Self {
+        let doing = doing.into();
+        |source| Self::Api {
+            doing,
+            source: Box::new(source),
+        }
+    }
+}
+
+/// One of the helm-controllers in a cluster.
+#[derive(Clone)]
+pub struct Flux {
+    /// `flux-2.9`; also the name of its shard.
+    name: String,
+    /// "v1.6.4"
+    version: String,
+    client: Client,
+}
+
+impl Flux {
+    /// The controller of an engine's name, which [`system::install`] has started.
+    pub fn new(name: &str, version: &str, client: &Client) -> Self {
+        Self {
+            name: name.to_owned(),
+            version: version.to_owned(),
+            client: client.clone(),
+        }
+    }
+
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// How it waits where nobody says: with Helm's own code, or with the watcher's rules, asked again and again.
+    fn usual_wait(&self) -> &'static str {
+        if self.name == "flux-2.7" { "legacy" } else { "poller" }
+    }
+
+    /// The request as a person would type it.
+    pub fn display(&self, request: &Request) -> String {
+        let own = Request {
+            // Where the images of this cluster are, and the profile's durations, is the harness's business.
+            overlay: Value::Null,
+            ..request.clone()
+        };
+        let Ok(release) = objects::release(&own, &self.name) else {
+            return String::new();
+        };
+        let kubectl = Command::new("kubectl", Duration::ZERO);
+        match request.operation {
+            Operation::Install => {
+                let written = Command::new("echo", Duration::ZERO).arg(release.to_string());
+                format!("{} | {}", written.display(), kubectl.args(["apply", "--filename", "-"]).display())
+            }
+            Operation::Upgrade => kubectl
+                .args(["--namespace", &request.namespace, "patch", "helmrelease", &request.release])
+                .args(["--type", "merge", "--patch", &objects::patch(&release).to_string()])
+                .display(),
+        }
+    }
+
+    /// The removal of a request's release as a person would type it.
+    pub fn display_uninstall(&self, request: &Request) -> String {
+        Command::new("kubectl", Duration::ZERO)
+            .args(["--namespace", &request.namespace, "delete", "helmrelease", &request.release])
+            .display()
+    }
+
+    fn api(&self, group: &str, version: &str, kind: &str, namespace: &str) -> Api<DynamicObject> {
+        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
+        Api::namespaced_with(self.client.clone(), namespace, &resource)
+    }
+
+    fn releases(&self, namespace: &str) -> Api<DynamicObject> {
+        self.api("helm.toolkit.fluxcd.io", "v2", "HelmRelease", namespace)
+    }
+
+    /// Deletes the release of a request and waits until the controller has uninstalled it.
+    ///
+    /// # Errors
+    /// When the API refuses it, or it does not go.
+    pub async fn uninstall(&self, request: &Request, cancel: &CancellationToken) -> Result<(), EngineError> {
+        let name = request.release.as_str();
+        let releases = self.releases(&request.namespace);
+        match releases.delete(name, &DeleteParams::default()).await {
+            Err(kube::Error::Api(status)) if status.is_not_found() => return Ok(()),
+            deleted => drop(deleted.map_err(FluxError::api(format!("delete HelmRelease {name}")))?),
+        }
+        let what = format!("the end of HelmRelease {name}");
+        let gone = until(&what, request.timeout * 2 + SLACK, LOOK, cancel, || async {
+            match releases.get_opt(name).await {
+                Ok(None) => Seen::Done(()),
+                Ok(Some(left)) => Seen::NotYet(follow::status(&serde_json::to_value(&left).unwrap_or_default())),
+                Err(error) => Seen::NotYet(error.to_string()),
+            }
+        });
+        gone.await.map_err(FluxError::from)?;
+        Ok(())
+    }
+
+    /// Hands the request to the controller, and follows the release until it is ready or stalled.
+    ///
+    /// # Errors
+    /// When the chart does not pack, the API refuses the release, or the controller says nothing for too long.
+    pub async fn run(&self, request: &Request, recorder: Option<&Recorder>, cancel: &CancellationToken) -> Result<Ended, EngineError> {
+        let release = objects::release(request, &self.name).map_err(|source| FluxError::Values {
+            release: request.release.clone(),
+            source,
+        })?;
+        self.publish(request).await?;
+        let record = |fact: Fact| {
+            if let Some(recorder) = recorder {
+                recorder.record(fact);
+            }
+        };
+        let wait = request.told.wait.map_or(self.usual_wait(), Wait::as_str);
+        record(Fact::EngineStarted(EngineStart {
+            engine: self.name.clone(),
+            version: self.version.clone(),
+            operation: request.operation.as_str().to_owned(),
+            release: request.release.clone(),
+            namespace: request.namespace.clone(),
+            wait: wait.to_owned(),
+            wait_for_jobs: request.told.wait != Some(Wait::HookOnly),
+            timeout_ms: u64::try_from(request.timeout.as_millis()).unwrap_or(u64::MAX),
+        }));
+        let started = Instant::now();
+        let releases = self.releases(&request.namespace);
+        let applied = releases
+            .patch(&request.release, &PatchParams::apply(MANAGER).force(), &Patch::Apply(&release))
+            .await
+            .map_err(FluxError::api(format!("apply HelmRelease {}", request.release)))?;
+        let generation = applied.metadata.generation.unwrap_or_default();
+        let follower = Mutex::new(Follower::new(generation));
+        let what = format!("the end of HelmRelease {}", request.release);
+        let ended = until(&what, request.timeout * WAITS + SLACK, LOOK, cancel, || async {
+            let object = match releases.get(&request.release).await {
+                Ok(object) => serde_json::to_value(&object).unwrap_or_default(),
+                Err(error) => return Seen::NotYet(error.to_string()),
+            };
+            let mut follower = follower.lock().unwrap_or_else(PoisonError::into_inner);
+            for (stream, text) in follower.news(&object) {
+                record(Fact::EngineLine { stream, text });
+            }
+            match follower.ended(&object) {
+                Some(succeeded) => Seen::Done(succeeded),
+                None => Seen::NotYet(follow::status(&object)),
+            }
+        });
+        let succeeded = ended.await.map_err(FluxError::from)?;
+        let exit_code = Some(i32::from(!succeeded));
+        record(Fact::EngineEnded { exit_code });
+        let follower = follower.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let words = if succeeded { String::new() } else { follower.complaints() };
+        Ok(Ended {
+            exit_code,
+            words: recorder.map_or_else(|| words.clone(), |recorder| recorder.redacted(&words)),
+            elapsed: started.elapsed(),
+        })
+    }
+
+    /// Serves the chart inside the cluster, and says so in a source that the release refers to.
+    async fn publish(&self, request: &Request) -> Result<(), FluxError> {
+        let package = chart::pack(&request.chart).map_err(|source| FluxError::Chart {
+            chart: request.chart.clone(),
+            source,
+        })?;
+        let url = system::store(&self.client, &package).await?;
+        let source = objects::source(&request.release, &request.namespace);
+        let sources = self.api("source.toolkit.fluxcd.io", "v1", "ExternalArtifact", &request.namespace);
+        let name = request.release.as_str();
+        let parameters = PatchParams::apply(MANAGER).force();
+        let made = sources
+            .patch(name, &parameters, &Patch::Apply(&source))
+            .await
+            .map_err(FluxError::api(format!("apply ExternalArtifact {name}")))?;
+        let status: Value = objects::artifact(&package, &url, Timestamp::now());
+        let told = sources
+            .patch_status(&made.name_any(), &PatchParams::default(), &Patch::Merge(&status))
+            .await;
+        told.map(drop)
+            .map_err(FluxError::api(format!("say what ExternalArtifact {name} holds")))
+    }
+}
+
+/// What a person reads of a line that the controller said.
+fn stream(failed: bool) -> Stream {
+    if failed { Stream::Stderr } else { Stream::Stdout }
+}
