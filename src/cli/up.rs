@@ -75,9 +75,15 @@ async fn start_flux(
     events: &Events,
     cancel: &CancellationToken,
 ) -> Result<(), ProvisionError> {
-    cluster.load_archive(&flux.archive, &flux.built(), cancel).await?;
+    let step = events.step("Load the images of Flux");
+    let loaded = cluster.load_archive(&flux.archive, &flux.built(), cancel).await?;
     for image in flux.foreign() {
         cluster.load(&image, cancel).await?;
+    }
+    if loaded {
+        step.done()
+    } else {
+        step.cached()
     }
     Ok(system::install(&cluster.client, flux, &tools.images.standin.reference, events, cancel).await?)
 }

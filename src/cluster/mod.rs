@@ -270,18 +270,19 @@ impl Cluster {
         Ok(self.journal.write(&self.entry)?)
     }
 
-    /// Loads the images of an archive into the control plane's node, unless they are there.
+    /// Loads the images of an archive into the control plane's node, unless they are there; whether they were not.
     ///
     /// # Errors
     /// [`ClusterError::Load`] when the node does not take them.
-    pub async fn load_archive(&mut self, archive: &Path, images: &[String], cancel: &CancellationToken) -> Result<(), ClusterError> {
+    pub async fn load_archive(&mut self, archive: &Path, images: &[String], cancel: &CancellationToken) -> Result<bool, ClusterError> {
         if images.iter().all(|image| self.entry.archived.contains(image)) {
-            return Ok(());
+            return Ok(false);
         }
         inside::load_archive(archive, images, self.entry.control_plane(), cancel).await?;
         self.entry.archived.retain(|loaded| !images.contains(loaded));
         self.entry.archived.extend(images.iter().cloned());
-        Ok(self.journal.write(&self.entry)?)
+        self.journal.write(&self.entry)?;
+        Ok(true)
     }
 
     /// Removes it completely, also when the run was interrupted.
