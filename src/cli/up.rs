@@ -76,7 +76,7 @@ async fn start_flux(
     cancel: &CancellationToken,
 ) -> Result<(), ProvisionError> {
     let step = events.step("Load the images of Flux");
-    let loaded = cluster.load_archive(&flux.archive, &flux.built(), cancel).await?;
+    let loaded = cluster.load_archive(&flux.archive, &flux.built(), events, cancel).await?;
     for image in flux.foreign() {
         cluster.load(&image, cancel).await?;
     }

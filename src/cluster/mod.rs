@@ -270,11 +270,22 @@ impl Cluster {
         Ok(self.journal.write(&self.entry)?)
     }
 
-    /// Loads the images of an archive into the control plane's node, unless they are there; whether they were not.
+    /// Loads the images of an archive into the control plane's node, unless they are there; whether they were not. Of several processes
+    /// that share the cluster, one does it.
     ///
     /// # Errors
     /// [`ClusterError::Load`] when the node does not take them.
-    pub async fn load_archive(&mut self, archive: &Path, images: &[String], cancel: &CancellationToken) -> Result<bool, ClusterError> {
+    pub async fn load_archive(
+        &mut self,
+        archive: &Path,
+        images: &[String],
+        events: &Events,
+        cancel: &CancellationToken,
+    ) -> Result<bool, ClusterError> {
+        let _turn = turn(&self.journal, events, cancel).await?;
+        if let Some(entry) = self.journal.entry(&self.run_id)? {
+            self.entry = entry;
+        }
         if images.iter().all(|image| self.entry.archived.contains(image)) {
             return Ok(false);
         }
