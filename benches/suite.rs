@@ -155,7 +155,7 @@ async fn suite(options: &Options, tools: &Toolchain, cancel: &CancellationToken)
     let common: Vec<Scenario> = options
         .scenarios
         .iter()
-        .filter(|scenario| scenario.pace(Profile::Fast).provisioning.is_none())
+        .filter(|scenario| scenario.pace(Profile::Fast, "helm-4").provisioning.is_none())
         .cloned()
         .collect();
     let share = Options {
@@ -172,7 +172,7 @@ async fn suite(options: &Options, tools: &Toolchain, cancel: &CancellationToken)
     let trials = run::trials(&share);
     let longest = trials
         .iter()
-        .map(|trial| trial.scenario.pace(Profile::Fast).timeout.as_secs_f64())
+        .map(|trial| trial.scenario.pace(Profile::Fast, &trial.id.engine).timeout.as_secs_f64())
         .fold(0.0, f64::max);
     let floor = floor.max(longest);
     let mut holds = line(
@@ -236,8 +236,12 @@ async fn baseline(scenarios: &[Scenario], tools: &Toolchain, cancel: &Cancellati
                 other => return Err(format!("the baseline knows no remedy of {other}").into()),
             };
             let path = |path: &std::path::Path| path.display().to_string();
-            let twin = scenario.twin_values.as_deref().map_or_else(String::new, path);
-            let timeout = format!("{}s", scenario.pace(Profile::Fast).timeout.as_secs());
+            let twin = scenario
+                .twin
+                .as_ref()
+                .and_then(|twin| twin.values.as_deref())
+                .map_or_else(String::new, path);
+            let timeout = format!("{}s", scenario.pace(Profile::Fast, engine).timeout.as_secs());
             command = command.args([
                 binary,
                 path(&scenario.chart),

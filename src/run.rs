@@ -80,7 +80,7 @@ pub fn trials(options: &Options) -> Vec<Trial<'_>> {
             .filter(|engine| options.engines.is_empty() || options.engines.contains(engine))
         {
             for variant in [Variant::Broken, Variant::Twin] {
-                if variant == Variant::Broken || scenario.twin_values.is_some() {
+                if variant == Variant::Broken || scenario.twin.is_some() {
                     let id = TrialId {
                         scenario: scenario.id.clone(),
                         engine: engine.clone(),
@@ -97,7 +97,7 @@ pub fn trials(options: &Options) -> Vec<Trial<'_>> {
         }
     }
     trials.sort_by_key(|trial| {
-        let pace = trial.scenario.pace(trial.id.profile);
+        let pace = trial.scenario.pace(trial.id.profile, &trial.id.engine);
         (trial.id.variant, std::cmp::Reverse(pace.timeout + pace.observe))
     });
     trials
@@ -323,7 +323,7 @@ pub async fn carry_out(trials: &[Trial<'_>], standing: &Standing, cancel: &Cance
 fn pool_nodes(options: &Options) -> u32 {
     let wanting = trials(options)
         .iter()
-        .filter(|trial| trial.scenario.pace(options.profile).provisioning.is_some())
+        .filter(|trial| trial.scenario.pace(options.profile, &trial.id.engine).provisioning.is_some())
         .count();
     u32::try_from(wanting.min(jobs(options))).map_or(POOL, |wanted| wanted.min(POOL))
 }

@@ -267,6 +267,8 @@ mod tests {
             set: vec![("config.url".to_owned(), "http://a,b".to_owned())],
             timeout: Duration::from_secs(240),
             told,
+            spec: Value::Null,
+            reset: None,
         }
     }
 

@@ -17,6 +17,7 @@ pub use helm::{Helm, Major};
 
 use crate::command::CommandError;
 use crate::evidence::Recorder;
+use crate::scenario::Reset;
 
 /// Every engine, in the order in which they are listed.
 pub const NAMES: &[&str] = &["helm-3", "helm-4", "flux-2.7", "flux-2.9"];
@@ -117,6 +118,17 @@ impl Engine {
         }
     }
 
+    /// Hands a request over, and does not wait for what becomes of it. Helm has nobody that it could be handed to.
+    ///
+    /// # Errors
+    /// When it could not be handed over.
+    pub async fn hand_over(&self, request: &Request) -> Result<(), EngineError> {
+        match self {
+            Self::Helm(_) => Ok(()),
+            Self::Flux(flux) => flux.hand_over(request).await,
+        }
+    }
+
     /// Removes the release of a request.
     ///
     /// # Errors
@@ -159,6 +171,10 @@ pub struct Request {
     pub set: Vec<(String, String)>,
     pub timeout: Duration,
     pub told: Told,
+    /// What the HelmRelease says beside what every one does, as a merge patch; Flux only.
+    pub spec: Value,
+    /// Asks to forget earlier failures and to try again; Flux only.
+    pub reset: Option<Reset>,
 }
 
 /// How an engine ended.

@@ -110,10 +110,16 @@ pub enum Profile {
 
 impl fmt::Display for Profile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
+        f.pad(self.as_str())
+    }
+}
+
+impl Profile {
+    pub fn as_str(self) -> &'static str {
+        match self {
             Self::Fast => "fast",
             Self::Faithful => "faithful",
-        })
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Remedies: what a detector chooses, and the typed steps that a scenario maps it to.
 
+mod deed;
 mod plan;
 
 use std::collections::BTreeMap;
@@ -7,6 +8,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use deed::Deed;
 pub use plan::{Plan, PlanError};
 
 /// What a detector says would put it right: a kind, with parameters that are known from the evidence.

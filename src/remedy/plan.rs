@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::Remedy;
+use serde_json::Value;
+
+use super::{Deed, Remedy};
 use crate::scenario::duration::Span;
-use crate::scenario::{GivenRelease, Step};
+use crate::scenario::{ObjectName, Reset, Step};
 
 /// Why a remedy cannot be applied here.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -25,9 +27,11 @@ pub enum PlanError {
 pub struct Plan {
     pub set: Vec<(String, String)>,
     pub timeout: Option<Duration>,
-    pub secrets: Vec<(String, BTreeMap<String, String>)>,
-    pub config_maps: Vec<(String, BTreeMap<String, String>)>,
-    pub releases: Vec<GivenRelease>,
+    /// What the HelmRelease says, as a merge patch; null where nothing changes.
+    pub spec: Value,
+    pub reset: Option<Reset>,
+    /// What is done before the engine runs again, in this order.
+    pub deeds: Vec<Deed>,
 }
 
 impl Plan {
@@ -70,28 +74,54 @@ impl Plan {
                 })?;
                 self.timeout = Some(self.timeout.map_or(span.0, |timeout| timeout.max(span.0)));
             }
-            Step::CreateSecret { name, literals } => self.secrets.push((fill(name, remedy)?, literals.clone())),
-            Step::CreateConfigMap { name, literals } => self.config_maps.push((fill(name, remedy)?, literals.clone())),
-            Step::Install(release) => self.releases.push(release.clone()),
+            Step::Spec(spec) => {
+                let spec = fill_all(spec, remedy)?;
+                if self.spec.is_null() {
+                    self.spec = spec;
+                } else {
+                    json_patch::merge(&mut self.spec, &spec);
+                }
+            }
+            Step::Reset(reset) => self.reset = Some(*reset),
+            Step::CreateSecret { name, literals } => self.deeds.push(Deed::CreateSecret {
+                name: fill(name, remedy)?,
+                literals: literals.clone(),
+            }),
+            Step::CreateConfigMap { name, literals } => self.deeds.push(Deed::CreateConfigMap {
+                name: fill(name, remedy)?,
+                literals: literals.clone(),
+            }),
+            Step::Install(release) => self.deeds.push(Deed::Install(release.clone())),
+            Step::Apply(file) => self.deeds.push(Deed::Apply(file.value.clone())),
+            Step::Delete(object) => self.deeds.push(Deed::Delete(named(object, remedy)?)),
+            Step::Patch { object, patch } => self.deeds.push(Deed::Patch {
+                object: named(object, remedy)?,
+                patch: fill_all(patch, remedy)?,
+            }),
         }
         Ok(())
     }
+}
 
-    /// The steps before the engine runs again, as a person would type them.
-    pub fn commands(&self, namespace: &str) -> Vec<String> {
-        let secrets = self.secrets.iter().map(|(name, literals)| {
-            let keys: String = literals.keys().map(|key| format!(" --from-literal={key}=…")).collect();
-            format!("kubectl --namespace {namespace} create secret generic {name}{keys}")
-        });
-        let config_maps = self.config_maps.iter().map(|(name, literals)| {
-            let entries: String = literals
-                .iter()
-                .map(|(key, value)| format!(" --from-literal={key}={value}"))
-                .collect();
-            format!("kubectl --namespace {namespace} create configmap {name}{entries}")
-        });
-        secrets.chain(config_maps).collect()
-    }
+/// An object whose name a remedy may know.
+fn named(object: &ObjectName, remedy: &Remedy) -> Result<ObjectName, PlanError> {
+    Ok(ObjectName {
+        name: fill(&object.name, remedy)?,
+        ..object.clone()
+    })
+}
+
+/// Every text in a value, filled in.
+fn fill_all(value: &Value, remedy: &Remedy) -> Result<Value, PlanError> {
+    Ok(match value {
+        Value::String(text) => Value::String(fill(text, remedy)?),
+        Value::Array(items) => Value::Array(items.iter().map(|item| fill_all(item, remedy)).collect::<Result<_, _>>()?),
+        Value::Object(fields) => {
+            let filled = fields.iter().map(|(key, value)| Ok((key.clone(), fill_all(value, remedy)?)));
+            Value::Object(filled.collect::<Result<_, PlanError>>()?)
+        }
+        other => other.clone(),
+    })
 }
 
 /// As [`fill`]; nothing where a parameter that is written `{name?}` is not known: then the step is not needed.

@@ -68,12 +68,21 @@ pub struct ProfileFile {
     /// The chart gets them in seconds as `durations.<name>`.
     #[serde(default)]
     pub durations: BTreeMap<String, Span>,
+    /// By engine: durations that are others there. Flux tries twice, say, so that what comes too late has to come later.
+    #[serde(default)]
+    #[schemars(with = "BTreeMap<String, BTreeMap<String, Span>>")]
+    pub engines: BTreeMap<String, BTreeMap<String, Spanned<Span>>>,
 }
 
 /// What there is before the engine starts.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Given {
+    /// Manifests that somebody has applied, relative to the scenario's file, in this order and before the releases. `${namespace}`,
+    /// `${images.tools}`, `${images.standin}` and `${durations.NAME}` stand for what the trial has.
+    #[serde(default)]
+    #[schemars(with = "Vec<PathBuf>")]
+    pub objects: Vec<Spanned<PathBuf>>,
     /// Servers that answer on this machine and not in the cluster.
     #[serde(default)]
     pub outside: Vec<Outside>,
@@ -92,6 +101,19 @@ pub struct GivenRelease {
     /// Relative to the scenario's file.
     #[schemars(with = "PathBuf")]
     pub chart: Spanned<PathBuf>,
+    /// Values beside the chart's own.
+    #[schemars(with = "Option<PathBuf>")]
+    pub values: Option<Spanned<PathBuf>>,
+    /// What its HelmRelease says beside what every one does, as a merge patch; Flux only.
+    #[serde(default)]
+    pub spec: Value,
+    /// Whether it has to be there before anything else begins. One that is not awaited may fail; Flux only.
+    #[serde(default = "yes")]
+    pub awaited: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// A node that does not exist until somebody needs it.
@@ -120,6 +142,9 @@ pub struct Broken {
     /// Values beside the chart's own.
     #[schemars(with = "Option<PathBuf>")]
     pub values: Option<Spanned<PathBuf>>,
+    /// What the HelmRelease says beside what every one does, as a merge patch; Flux only.
+    #[serde(default)]
+    pub spec: Value,
     /// The values with which the release was installed before; then it is an upgrade that breaks.
     #[schemars(with = "Option<PathBuf>")]
     pub upgrade_from: Option<Spanned<PathBuf>>,
@@ -141,8 +166,13 @@ pub struct Broken {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Twin {
-    #[schemars(with = "PathBuf")]
-    pub values: Spanned<PathBuf>,
+    #[schemars(with = "Option<PathBuf>")]
+    pub values: Option<Spanned<PathBuf>>,
+    /// As for the broken chart; nothing of that one's is taken over.
+    #[serde(default)]
+    pub spec: Value,
+    /// What there is before, instead of what the scenario says.
+    pub given: Option<Given>,
 }
 
 /// Another reason for which the same chart fails.
@@ -160,6 +190,8 @@ pub struct Form {
     pub given: Given,
     #[schemars(with = "Option<PathBuf>")]
     pub values: Option<Spanned<PathBuf>>,
+    #[serde(default)]
+    pub spec: Value,
     #[schemars(with = "Option<PathBuf>")]
     pub upgrade_from: Option<Spanned<PathBuf>>,
     pub knowable: KnowableBy,
@@ -181,6 +213,7 @@ impl Form {
     pub fn broken(&self) -> Broken {
         Broken {
             values: self.values.clone(),
+            spec: self.spec.clone(),
             upgrade_from: self.upgrade_from.clone(),
             knowable: self.knowable.clone(),
             expect: self.expect.clone(),
@@ -271,6 +304,35 @@ pub enum Step {
     CreateConfigMap { name: String, literals: BTreeMap<String, String> },
     /// Another release, whose resources nobody waits for.
     Install(GivenRelease),
+    /// What the HelmRelease says, as a merge patch; Flux only.
+    Spec(Value),
+    /// What an object says, as a merge patch.
+    Patch { object: ObjectName, patch: Value },
+    /// An object, if it is there; its end is waited for.
+    Delete(ObjectName),
+    /// A file of manifests, relative to the scenario's file, filled in as those that are given.
+    Apply(#[schemars(with = "PathBuf")] Spanned<PathBuf>),
+    /// Asks Flux to forget its failures and to try again, as `flux reconcile helmrelease --reset` does; Flux only.
+    Reset(Reset),
+}
+
+/// Names an object of the trial's namespace.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct ObjectName {
+    /// `apps/v1`
+    pub api_version: String,
+    pub kind: String,
+    pub name: String,
+}
+
+/// How Flux is asked to try again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Reset {
+    /// Also where nothing has changed, as with `--force`.
+    #[serde(default)]
+    pub force: bool,
 }
 
 /// Values as a chart takes them.

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use serde_saphyr::{Location, Spanned};
 
-use super::file::{Broken, Given, GivenRelease, ProfileFile, ScenarioFile, Step};
+use super::file::{Broken, Given, GivenRelease, ProfileFile, ScenarioFile, Step, Values};
 use super::inequality::Inequality;
-use super::{Pace, Scenario};
+use super::{Pace, Scenario, Settings};
 use crate::engine::{self, Told};
+use crate::outcome::Profile;
 
 /// How long a scenario is looked at after the engine gave up, where it does not say otherwise: the last facts are still on their way.
 const OBSERVE: Duration = Duration::from_secs(3);
@@ -144,10 +145,16 @@ impl<F: Fn(Location, String) -> ScenarioError> Loader<'_, F> {
         self.check_engines(wanted)?;
         let chart = self.present("chart", &self.file.chart, "Chart.yaml")?;
         let values = |values: &Spanned<PathBuf>| self.present("values", values, "");
-        let pace = |profile: &ProfileFile, name: &str| self.pace(profile, name, wanted);
         let slug = broken.expect.causes.first().map_or(&self.file.slug, |cause| &cause.slug);
         let engines: Vec<String> = wanted.engines.iter().map(|engine| engine.value.clone()).collect();
-        let releases = given.releases.iter().map(|release| self.release("given.releases.chart", release));
+        let twin = &self.file.twin;
+        let settings = |path: &Option<Spanned<PathBuf>>, spec: &Values| {
+            let values = path.as_ref().map(values).transpose()?;
+            Ok::<_, ScenarioError>(Settings {
+                values,
+                spec: spec.clone(),
+            })
+        };
         Ok(Scenario {
             slug: slug.clone(),
             title: wanted.title.to_owned(),
@@ -161,38 +168,49 @@ impl<F: Fn(Location, String) -> ScenarioError> Loader<'_, F> {
             release: self.file.release.clone(),
             folder: self.folder.to_owned(),
             chart,
-            outside: given.outside.clone(),
-            releases: releases.collect::<Result<_, ScenarioError>>()?,
-            broken_values: broken.values.as_ref().map(values).transpose()?,
+            given: self.given(given)?,
+            broken: settings(&broken.values, &broken.spec)?,
             upgrade_from: broken.upgrade_from.as_ref().map(values).transpose()?,
-            twin_values: if wanted.with_twin {
-                Some(values(&self.file.twin.values)?)
-            } else {
-                None
-            },
+            twin: wanted.with_twin.then(|| settings(&twin.values, &twin.spec)).transpose()?,
+            twin_given: twin.given.as_ref().map(|given| self.given(given)).transpose()?,
             engine_fails: broken.expect.engine_fails.clone(),
             fixed_upstream: broken.expect.fixed_upstream.clone(),
             causes: broken.expect.causes.clone(),
             remedies: self.remedies(&broken.remedies)?,
             remedy: broken.remedy.clone(),
             from_scratch: broken.from_scratch,
-            fast: pace(&self.file.profiles.fast, "fast")?,
-            faithful: pace(&self.file.profiles.faithful, "faithful")?,
+            paces: self.paces(wanted)?,
             id: id.clone(),
         })
     }
 
+    fn given(&self, given: &Given) -> Result<Given, ScenarioError> {
+        let mut found = given.clone();
+        for file in &mut found.objects {
+            file.value = self.present("given.objects", file, "")?;
+        }
+        for release in &mut found.releases {
+            *release = self.release("given.releases", release)?;
+        }
+        Ok(found)
+    }
+
     fn release(&self, field: &str, release: &GivenRelease) -> Result<GivenRelease, ScenarioError> {
         let mut found = release.clone();
-        found.chart.value = self.present(field, &release.chart, "Chart.yaml")?;
+        found.chart.value = self.present(&format!("{field}.chart"), &release.chart, "Chart.yaml")?;
+        if let Some(values) = &mut found.values {
+            values.value = self.present(&format!("{field}.values"), values, "")?;
+        }
         Ok(found)
     }
 
     fn remedies(&self, written: &BTreeMap<String, Vec<Step>>) -> Result<BTreeMap<String, Vec<Step>>, ScenarioError> {
         let mut remedies = written.clone();
         for step in remedies.values_mut().flatten() {
-            if let Step::Install(release) = step {
-                *release = self.release("remedies.install.chart", release)?;
+            match step {
+                Step::Install(release) => *release = self.release("remedies.install", release)?,
+                Step::Apply(file) => file.value = self.present("remedies.apply", file, "")?,
+                _ => {}
             }
         }
         Ok(remedies)
@@ -208,6 +226,8 @@ impl<F: Fn(Location, String) -> ScenarioError> Loader<'_, F> {
                 format!("engines: there is no engine `{name}`; there are {}", engine::NAMES.join(", "))
             } else if let Err(fault) = engine::understands(name, wanted.told) {
                 format!("engine of {id}: {fault}")
+            } else if !name.starts_with("flux-") && self.is_for_flux(wanted) {
+                format!("engines of {id}: `{name}` knows no HelmRelease; `spec`, `awaited` and `reset` are for Flux")
             } else if broken.expect.fixed_upstream.contains_key(name) {
                 if !broken.expect.engine_fails.contains_key(name) {
                     continue;
@@ -223,6 +243,15 @@ impl<F: Fn(Location, String) -> ScenarioError> Loader<'_, F> {
             return Err((self.at)(engine.defined, fault));
         }
         Ok(())
+    }
+
+    /// Whether something is said that only Flux understands.
+    fn is_for_flux(&self, wanted: &Wanted<'_>) -> bool {
+        let twin = wanted.with_twin.then_some(&self.file.twin);
+        let of_given = |given: &Given| given.releases.iter().any(|release| !release.spec.is_null() || !release.awaited);
+        let specs = [Some(&wanted.broken.spec), twin.map(|twin| &twin.spec)];
+        let givens = [Some(wanted.given), twin.and_then(|twin| twin.given.as_ref())];
+        specs.into_iter().flatten().any(|spec| !spec.is_null()) || givens.into_iter().flatten().any(of_given)
     }
 
     /// A path that the file names, if what it names is there.
@@ -242,8 +271,26 @@ impl<F: Fn(Location, String) -> ScenarioError> Loader<'_, F> {
         ))
     }
 
-    fn pace(&self, profile: &ProfileFile, name: &str, wanted: &Wanted<'_>) -> Result<Pace, ScenarioError> {
+    fn paces(&self, wanted: &Wanted<'_>) -> Result<BTreeMap<(Profile, String), Pace>, ScenarioError> {
+        let profiles = &self.file.profiles;
+        let mut paces = BTreeMap::new();
+        for (profile, file) in [(Profile::Fast, &profiles.fast), (Profile::Faithful, &profiles.faithful)] {
+            for engine in wanted.engines {
+                let pace = self.pace(file, profile.as_str(), &engine.value, wanted)?;
+                paces.insert((profile, engine.value.clone()), pace);
+            }
+        }
+        Ok(paces)
+    }
+
+    fn pace(&self, profile: &ProfileFile, name: &str, engine: &str, wanted: &Wanted<'_>) -> Result<Pace, ScenarioError> {
         let mut durations: BTreeMap<_, _> = profile.durations.iter().map(|(name, span)| (name.clone(), span.0)).collect();
+        for (duration, span) in profile.engines.get(engine).into_iter().flatten() {
+            if durations.insert(duration.clone(), span.value.0).is_none() {
+                let message = format!("engines: profile {name} has no duration `{duration}` that could be another on `{engine}`");
+                return Err((self.at)(span.defined, message));
+            }
+        }
         let named = |field: &str, named: &Spanned<String>| {
             durations
                 .get(&named.value)
@@ -262,7 +309,7 @@ impl<F: Fn(Location, String) -> ScenarioError> Loader<'_, F> {
         for inequality in self.file.inequalities.iter().chain(wanted.inequalities) {
             Inequality::parse(&inequality.value)
                 .and_then(|parsed| parsed.check(&durations))
-                .map_err(|error| (self.at)(inequality.defined, format!("inequalities: in profile {name}, {error}")))?;
+                .map_err(|error| (self.at)(inequality.defined, format!("inequalities: in profile {name} on {engine}, {error}")))?;
         }
         durations.remove("timeout");
         Ok(Pace {
@@ -299,7 +346,7 @@ mod tests {
         let scenarios = load_with(|text| text).unwrap();
         let ids: Vec<_> = scenarios.iter().map(|scenario| scenario.id.as_str()).collect();
         assert_eq!(ids.len(), 5, "{ids:?}");
-        assert_eq!(scenarios.iter().filter(|scenario| scenario.twin_values.is_some()).count(), 1);
+        assert_eq!(scenarios.iter().filter(|scenario| scenario.twin.is_some()).count(), 1);
     }
 
     #[test]
@@ -325,7 +372,7 @@ mod tests {
             (
                 "timeout: 30s",
                 "timeout: 6s",
-                "inequalities: in profile fast, `keycloakStart < timeout` does not hold with a margin of 3s: 4s against 6s",
+                "inequalities: in profile fast on helm-3, `keycloakStart < timeout` does not hold with a margin of 3s: 4s against 6s",
             ),
             (
                 "observe: afterTimeout",

@@ -9,11 +9,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use file::{GivenRelease, Knowable, Outside, ScenarioFile, Step, Values};
+pub use file::{Given, GivenRelease, Knowable, ObjectName, Outside, Reset, ScenarioFile, Step, Values};
 pub use load::{ScenarioError, load_all};
 
 use crate::engine::Told;
-use crate::outcome::{ExpectedCause, Profile};
+use crate::outcome::{ExpectedCause, Profile, Variant};
 
 /// One scenario, checked: its files are there and its inequalities hold.
 #[derive(Debug, Clone)]
@@ -31,14 +31,15 @@ pub struct Scenario {
     /// The folder that holds it.
     pub folder: PathBuf,
     pub chart: PathBuf,
-    pub outside: Vec<Outside>,
-    /// What others have installed before; the charts' paths are complete.
-    pub releases: Vec<GivenRelease>,
-    pub broken_values: Option<PathBuf>,
+    /// What there is before; its paths are complete.
+    given: Given,
+    pub broken: Settings,
     /// The values of the release that was there before, where it is an upgrade that breaks.
     pub upgrade_from: Option<PathBuf>,
     /// A form has no twin of its own: the scenario's twin stands beside all of them.
-    pub twin_values: Option<PathBuf>,
+    pub twin: Option<Settings>,
+    /// What there is before the twin, where that is something else.
+    twin_given: Option<Given>,
     knowable: BTreeMap<String, Knowable>,
     /// By engine: what its last words hold, in this order.
     pub engine_fails: BTreeMap<String, Vec<String>>,
@@ -50,8 +51,16 @@ pub struct Scenario {
     pub remedy: Option<String>,
     /// Whether the remedy is tried on everything made anew.
     pub from_scratch: bool,
-    fast: Pace,
-    faithful: Pace,
+    /// By profile and engine.
+    paces: BTreeMap<(Profile, String), Pace>,
+}
+
+/// What a chart is given in one variant.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    pub values: Option<PathBuf>,
+    /// What the HelmRelease says beside what every one does, as a merge patch.
+    pub spec: Values,
 }
 
 /// How long things take in one profile.
@@ -66,11 +75,29 @@ pub struct Pace {
     pub provisioning: Option<Duration>,
 }
 
+impl Pace {
+    const NONE: Self = Self {
+        timeout: Duration::ZERO,
+        window: Duration::ZERO,
+        durations: BTreeMap::new(),
+        observe: Duration::ZERO,
+        provisioning: None,
+    };
+}
+
 impl Scenario {
-    pub fn pace(&self, profile: Profile) -> &Pace {
-        match profile {
-            Profile::Fast => &self.fast,
-            Profile::Faithful => &self.faithful,
+    /// How long things take on one of its engines.
+    pub fn pace(&self, profile: Profile, engine: &str) -> &Pace {
+        static NONE: Pace = Pace::NONE;
+        // Loading made sure that each of its engines has one.
+        self.paces.get(&(profile, engine.to_owned())).unwrap_or(&NONE)
+    }
+
+    /// What there is before the engine starts.
+    pub fn given(&self, variant: Variant) -> &Given {
+        match variant {
+            Variant::Broken => &self.given,
+            Variant::Twin => self.twin_given.as_ref().unwrap_or(&self.given),
         }
     }
 

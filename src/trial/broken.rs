@@ -1,9 +1,10 @@
 //! The broken variant: break → diagnose → remedy → healthy → stays healthy.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::millis;
@@ -15,6 +16,7 @@ use crate::evidence::{Evidence, Fact};
 use crate::outcome::judge::Judgement;
 use crate::outcome::{ExpectedCause, Outcome, RemedyReport, Verdict, judge};
 use crate::remedy::{Plan, PlanError, Remedy};
+use crate::scenario::Settings;
 use crate::wait::{Seen, WaitError, until};
 
 /// Carries it out; the verdict and all that it rests on go into the outcome.
@@ -33,7 +35,7 @@ pub async fn carry_out(stage: &Stage<'_>, outcome: &mut Outcome, cancel: &Cancel
 /// What the engine is told.
 fn request(stage: &Stage<'_>) -> Request {
     let scenario = stage.trial.scenario;
-    let mut request = stage.install(scenario.broken_values.as_ref());
+    let mut request = stage.install(&scenario.broken);
     if scenario.upgrade_from.is_some() {
         request.operation = Operation::Upgrade;
     }
@@ -137,8 +139,12 @@ async fn fixed(
 }
 
 /// Installs what is to be upgraded; a verdict where that does not work, which is not the documented failure.
-async fn first(stage: &Stage<'_>, values: &PathBuf, cancel: &CancellationToken) -> Result<Judgement, TrialError> {
-    let ended = stage.engine(&stage.install(Some(values)), "given", cancel).await?;
+async fn first(stage: &Stage<'_>, values: &Path, cancel: &CancellationToken) -> Result<Judgement, TrialError> {
+    let before = Settings {
+        values: Some(values.to_owned()),
+        ..stage.trial.scenario.broken.clone()
+    };
+    let ended = stage.engine(&stage.install(&before), "given", cancel).await?;
     Ok((!ended.succeeded()).then(|| {
         (
             Verdict::WrongFailure,
@@ -213,6 +219,8 @@ pub async fn remedy(stage: &Stage<'_>, outcome: &mut Outcome, cancel: &Cancellat
         operation: if again { Operation::Upgrade } else { Operation::Install },
         set: plan.set.clone(),
         timeout,
+        spec: merged(&broken.spec, &plan.spec),
+        reset: plan.reset,
         ..broken.clone()
     };
     let mut commands = Vec::new();
@@ -222,12 +230,7 @@ pub async fn remedy(stage: &Stage<'_>, outcome: &mut Outcome, cancel: &Cancellat
     if from_scratch {
         commands.extend(stage.anew_commands());
     }
-    commands.extend(plan.commands(&stage.namespace.name));
-    commands.extend(
-        plan.releases
-            .iter()
-            .map(|release| stage.engine.display(&stage.beside_request(release))),
-    );
+    commands.extend(plan.deeds.iter().map(|deed| stage.display_deed(deed)));
     commands.push(stage.engine.display(&request));
 
     let started = Instant::now();
@@ -237,14 +240,8 @@ pub async fn remedy(stage: &Stage<'_>, outcome: &mut Outcome, cancel: &Cancellat
     } else if !again {
         stage.engine.uninstall(&request, cancel).await?;
     }
-    for (name, literals) in &plan.secrets {
-        stage.namespace.create_secret(name, literals).await?;
-    }
-    for (name, literals) in &plan.config_maps {
-        stage.namespace.create_config_map(name, literals).await?;
-    }
-    for release in &plan.releases {
-        stage.beside(release, cancel).await?;
+    for deed in &plan.deeds {
+        stage.carry_out(deed, cancel).await?;
     }
     let ended = stage.engine(&request, "remedy", cancel).await?;
     let healthy = if ended.succeeded() {
@@ -260,6 +257,31 @@ pub async fn remedy(stage: &Stage<'_>, outcome: &mut Outcome, cancel: &Cancellat
     });
     let unhealthy = |reason| not_remedied(format!("after the remedy `{}` it is not healthy: {reason}", chosen.kind));
     Ok(healthy.err().and_then(unhealthy))
+}
+
+/// One merge patch after the other, as one.
+fn merged(before: &Value, after: &Value) -> Value {
+    match (before, after) {
+        (before, Value::Null) => before.clone(),
+        (Value::Null, after) => after.clone(),
+        (before, after) => {
+            // What a patch takes away has to stay taken away in the sum, so this is no application of one to the other.
+            let mut sum = before.clone();
+            lay_over(&mut sum, after);
+            sum
+        }
+    }
+}
+
+fn lay_over(below: &mut Value, above: &Value) {
+    match (below, above) {
+        (Value::Object(below), Value::Object(above)) => {
+            for (key, value) in above {
+                lay_over(below.entry(key.as_str()).or_insert(Value::Null), value);
+            }
+        }
+        (below, above) => *below = above.clone(),
+    }
 }
 
 /// Looks on for the stability window, and judges the whole.

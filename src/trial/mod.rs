@@ -5,6 +5,7 @@ mod given;
 pub mod kept;
 mod machine;
 mod namespace;
+mod objects;
 mod outside;
 mod record;
 mod stage;
@@ -145,7 +146,7 @@ impl Trial<'_> {
         let suffix: String = random::<3>()?.iter().map(|byte| format!("{byte:02x}")).collect();
         let readable: String = self.id.scenario.chars().take(40).collect();
         let namespace = format!("{}-{suffix}", readable.trim_end_matches('-'));
-        let lease = match self.scenario.pace(self.id.profile).provisioning {
+        let lease = match self.scenario.pace(self.id.profile, &self.id.engine).provisioning {
             Some(_) => Some(ground.pool.lease(&namespace, TURN, cancel).await?),
             None => None,
         };

@@ -1,6 +1,5 @@
 //! What every trial stands on: the namespace, the servers beside it, the collector, the live diagnosis and the engine.
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -10,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::machine::{ColdMachine, MachineError};
 use super::namespace::{NamespaceError, TrialNamespace};
+use super::objects::ObjectsError;
 use super::outside::{Beside, OutsideError};
 use super::watch::Watch;
 use super::{Ground, Trial};
@@ -18,7 +18,7 @@ use crate::engine::{Ended, Engine, EngineError, Operation, Request};
 use crate::events::Event;
 use crate::evidence::{CollectError, Collector, Evidence, Header, Recorder, Timeline, health};
 use crate::outcome::Variant;
-use crate::scenario::Pace;
+use crate::scenario::{Pace, Settings};
 use crate::wait::{Seen, WaitError, until};
 
 /// How often a condition is looked at; looking costs no request.
@@ -44,6 +44,8 @@ pub enum TrialError {
     NoEngine { engine: String },
     #[error("failed to install the release {release}, which has to be there before: {words}")]
     Given { release: String, words: String },
+    #[error(transparent)]
+    Objects(#[from] ObjectsError),
     #[error(transparent)]
     Pool(#[from] PoolError),
     #[error(transparent)]
@@ -88,7 +90,7 @@ impl<'a> Stage<'a> {
         opening: Opening,
         cancel: &CancellationToken,
     ) -> Result<Self, TrialError> {
-        let pace = trial.scenario.pace(trial.id.profile);
+        let pace = trial.scenario.pace(trial.id.profile, &trial.id.engine);
         let name = &trial.id.engine;
         let engine = ground
             .engines
@@ -112,10 +114,16 @@ impl<'a> Stage<'a> {
             Ok::<_, TrialError>(collector)
         };
         // Docker takes a second for a container, and nobody asks for one before the engine has installed something.
-        let starting = trial.scenario.outside.iter().filter(|_| new).map(|outside| {
-            let (outside, ground, recorder, namespace) = (outside.clone(), ground.clone(), recorder.clone(), namespace.name.clone());
-            tokio::spawn(async move { Beside::start(&outside, &ground.standin_image, &ground.run_id, &namespace, &recorder).await })
-        });
+        let starting = trial
+            .scenario
+            .given(trial.id.variant)
+            .outside
+            .iter()
+            .filter(|_| new)
+            .map(|outside| {
+                let (outside, ground, recorder, namespace) = (outside.clone(), ground.clone(), recorder.clone(), namespace.name.clone());
+                tokio::spawn(async move { Beside::start(&outside, &ground.standin_image, &ground.run_id, &namespace, &recorder).await })
+            });
         let starting = Mutex::new(starting.collect());
         let collector = tokio::select! {
             set_up = set_up => set_up?,
@@ -237,23 +245,25 @@ impl<'a> Stage<'a> {
     }
 
     /// The request that installs the chart in this trial's variant.
-    pub fn install(&self, values: Option<&PathBuf>) -> Request {
+    pub fn install(&self, settings: &Settings) -> Request {
         Request {
             operation: Operation::Install,
             release: self.trial.scenario.release.clone(),
             namespace: self.namespace.name.clone(),
             chart: self.trial.scenario.chart.clone(),
-            values: values.into_iter().cloned().collect(),
+            values: settings.values.iter().cloned().collect(),
             overlay: self.overlay(),
             set: Vec::new(),
             timeout: self.pace.timeout,
             told: self.trial.scenario.told,
+            spec: settings.spec.clone(),
+            reset: None,
         }
     }
 
     /// What the harness tells each chart: where its images are, the durations of the profile in seconds, and how the machine of the pool
     /// is selected.
-    fn overlay(&self) -> Value {
+    pub(super) fn overlay(&self) -> Value {
         let durations: serde_json::Map<String, Value> = self
             .pace
             .durations

@@ -10,7 +10,8 @@ use crate::outcome::{Outcome, Verdict};
 
 /// Carries it out; the verdict and all that it rests on go into the outcome.
 pub async fn carry_out(stage: &Stage<'_>, outcome: &mut Outcome, cancel: &CancellationToken) -> Result<(), TrialError> {
-    let request = stage.install(stage.trial.scenario.twin_values.as_ref());
+    let settings = stage.trial.scenario.twin.clone().unwrap_or_default();
+    let request = stage.install(&settings);
     outcome.engine_command = stage.engine.display(&request);
     let given = Instant::now();
     stage.given(cancel).await?;

@@ -22,7 +22,7 @@ pub fn switched_controllers(options: &Options) -> Result<(), Failed> {
     let mut scenarios = options.scenarios.clone();
     scenarios.retain(|scenario| scenario.id == SCENARIO);
     for scenario in &mut scenarios {
-        scenario.twin_values = None;
+        scenario.twin = None;
     }
     let switched = Options {
         scenarios,

@@ -96,6 +96,23 @@ impl Flux {
             return String::new();
         };
         let kubectl = Command::new("kubectl", Duration::ZERO);
+        if let Some(reset) = request.reset {
+            let annotations: Vec<String> = objects::requests(reset, "$(date +%s)")
+                .as_object()
+                .into_iter()
+                .flatten()
+                .map(|(key, value)| format!(" {key}={}", value.as_str().unwrap_or_default()))
+                .collect();
+            let annotate = kubectl.args([
+                "--namespace",
+                &request.namespace,
+                "annotate",
+                "--overwrite",
+                "helmrelease",
+                &request.release,
+            ]);
+            return format!("{}{}", annotate.display(), annotations.concat());
+        }
         match request.operation {
             Operation::Install => {
                 let written = Command::new("echo", Duration::ZERO).arg(release.to_string());
@@ -103,7 +120,7 @@ impl Flux {
             }
             Operation::Upgrade => kubectl
                 .args(["--namespace", &request.namespace, "patch", "helmrelease", &request.release])
-                .args(["--type", "merge", "--patch", &objects::patch(&release).to_string()])
+                .args(["--type", "merge", "--patch", &objects::patch(&release, &request.spec).to_string()])
                 .display(),
         }
     }
@@ -147,15 +164,38 @@ impl Flux {
         Ok(())
     }
 
-    /// Hands the request to the controller, and follows the release until it is ready or stalled.
+    /// Hands the request to the controller.
+    ///
+    /// # Errors
+    /// When the chart does not pack, or the API refuses the release.
+    pub async fn hand_over(&self, request: &Request) -> Result<(), EngineError> {
+        self.publish(request).await?;
+        self.apply(request).await.map(drop)
+    }
+
+    /// Applies the release; what was applied, and the token under which it was asked to try again.
+    async fn apply(&self, request: &Request) -> Result<(DynamicObject, Option<String>), EngineError> {
+        let mut release = objects::release(request, &self.name).map_err(|source| FluxError::Values {
+            release: request.release.clone(),
+            source,
+        })?;
+        let token = request.reset.map(|_| Timestamp::now().to_string());
+        if let Some((reset, token)) = request.reset.zip(token.as_deref()) {
+            release["metadata"]["annotations"] = objects::requests(reset, token);
+        }
+        let applied = self
+            .releases(&request.namespace)
+            .patch(&request.release, &PatchParams::apply(MANAGER).force(), &Patch::Apply(&release))
+            .await
+            .map_err(FluxError::api(format!("apply HelmRelease {}", request.release)))?;
+        Ok((applied, token))
+    }
+
+    /// Hands the request to the controller, and follows the release until it is ready, or nothing comes of it any more.
     ///
     /// # Errors
     /// When the chart does not pack, the API refuses the release, or the controller says nothing for too long.
     pub async fn run(&self, request: &Request, recorder: Option<&Recorder>, cancel: &CancellationToken) -> Result<Ended, EngineError> {
-        let release = objects::release(request, &self.name).map_err(|source| FluxError::Values {
-            release: request.release.clone(),
-            source,
-        })?;
         self.publish(request).await?;
         let record = |fact: Fact| {
             if let Some(recorder) = recorder {
@@ -174,13 +214,10 @@ impl Flux {
             timeout_ms: u64::try_from(request.timeout.as_millis()).unwrap_or(u64::MAX),
         }));
         let started = Instant::now();
+        let (applied, token) = self.apply(request).await?;
         let releases = self.releases(&request.namespace);
-        let applied = releases
-            .patch(&request.release, &PatchParams::apply(MANAGER).force(), &Patch::Apply(&release))
-            .await
-            .map_err(FluxError::api(format!("apply HelmRelease {}", request.release)))?;
         let generation = applied.metadata.generation.unwrap_or_default();
-        let follower = Mutex::new(Follower::new(generation));
+        let follower = Mutex::new(Follower::new(generation, token, request.timeout));
         let what = format!("the end of HelmRelease {}", request.release);
         let ended = until(&what, request.timeout * WAITS + SLACK, LOOK, cancel, || async {
             let object = match releases.get(&request.release).await {
@@ -191,7 +228,7 @@ impl Flux {
             for (stream, text) in follower.news(&object) {
                 record(Fact::EngineLine { stream, text });
             }
-            match follower.ended(&object) {
+            match follower.ended(&object, Instant::now()) {
                 Some(succeeded) => Seen::Done(succeeded),
                 None => Seen::NotYet(follow::status(&object)),
             }

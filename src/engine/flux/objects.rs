@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::chart::Package;
 use crate::engine::{Request, Wait};
+use crate::scenario::Reset;
 use crate::scenario::duration::human;
 
 /// How often Flux tries an install again that failed, as in the documents.
@@ -75,6 +76,9 @@ pub fn release(request: &Request, shard: &str) -> Result<Value, ValuesError> {
         Some(Wait::Legacy) => spec["waitStrategy"] = json!({"name": "legacy"}),
         Some(Wait::Watcher | Wait::HookOnly) | None => {}
     }
+    if !request.spec.is_null() {
+        json_patch::merge(&mut spec, &request.spec);
+    }
     Ok(json!({
         "apiVersion": "helm.toolkit.fluxcd.io/v2",
         "kind": "HelmRelease",
@@ -129,9 +133,22 @@ fn typed(text: &str) -> Value {
     }
 }
 
-/// What of a release a person changes, as `kubectl patch` takes it: the timeout and the values.
-pub fn patch(release: &Value) -> Value {
-    json!({"spec": {"timeout": release["spec"]["timeout"], "values": release["spec"]["values"]}})
+/// What of a release a person changes, as `kubectl patch` takes it: the timeout, the values, and what is special about it.
+pub fn patch(release: &Value, special: &Value) -> Value {
+    let mut spec = json!({"timeout": release["spec"]["timeout"], "values": release["spec"]["values"]});
+    for key in special.as_object().into_iter().flat_map(Map::keys) {
+        spec[key] = release["spec"].get(key).cloned().unwrap_or(Value::Null);
+    }
+    json!({"spec": spec})
+}
+
+/// The annotations that ask the controller to try again, each with this token, as `flux reconcile helmrelease --reset` writes them.
+pub fn requests(reset: Reset, token: &str) -> Value {
+    let mut annotations = json!({"reconcile.fluxcd.io/requestedAt": token, "reconcile.fluxcd.io/resetAt": token});
+    if reset.force {
+        annotations["reconcile.fluxcd.io/forceAt"] = token.into();
+    }
+    annotations
 }
 
 #[cfg(test)]
@@ -156,6 +173,8 @@ mod tests {
             ],
             timeout: Duration::from_secs(240),
             told: Told::default(),
+            spec: Value::Null,
+            reset: None,
         }
     }
 

@@ -1,0 +1,172 @@
+//! Objects that a trial applies, changes and deletes by itself: those that others would have made before, and those of a remedy.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams};
+use kube::core::{ApiResource, GroupVersionKind};
+use kube::{Client, ResourceExt};
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use crate::evidence::manifest;
+use crate::scenario::ObjectName;
+use crate::wait::{Seen, WaitError, until};
+
+/// Whose fields these are, to server-side apply: somebody's with kubectl.
+const MANAGER: &str = "kubectl";
+const GONE: Duration = Duration::from_secs(30);
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Why objects could not be had as they should be.
+#[derive(Debug, thiserror::Error)]
+pub enum ObjectsError {
+    #[error("{}: {reason}", file.display())]
+    Manifest { file: PathBuf, reason: String },
+    #[error("failed to {doing}: {source}")]
+    Api { doing: String, source: Box<kube::Error> },
+    #[error(transparent)]
+    Wait(#[from] WaitError),
+}
+
+/// The objects of one namespace.
+pub struct Objects<'a> {
+    pub client: &'a Client,
+    pub namespace: &'a str,
+}
+
+impl Objects<'_> {
+    fn api(&self, object: &ObjectName) -> Api<DynamicObject> {
+        let (group, version) = object.api_version.split_once('/').unwrap_or(("", &object.api_version));
+        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, &object.kind));
+        Api::namespaced_with(self.client.clone(), self.namespace, &resource)
+    }
+
+    /// Applies every manifest of a file, in their order; `values` fills in what stands in `${…}`.
+    ///
+    /// # Errors
+    /// When the file is none of manifests, or the API refuses one.
+    pub async fn apply(&self, file: &Path, values: &Value) -> Result<(), ObjectsError> {
+        let unreadable = |reason: String| ObjectsError::Manifest {
+            file: file.to_owned(),
+            reason,
+        };
+        let text = std::fs::read_to_string(file).map_err(|error| unreadable(error.to_string()))?;
+        for document in filled(&text, values).split("\n---") {
+            let read: Value = serde_saphyr::from_str(document.trim_start_matches("---")).map_err(|error| unreadable(error.to_string()))?;
+            if read.is_null() {
+                continue;
+            }
+            let field = |pointer: &str| manifest::text(&read, pointer).to_owned();
+            let name = ObjectName {
+                api_version: field("/apiVersion"),
+                kind: field("/kind"),
+                name: field("/metadata/name"),
+            };
+            if [&name.api_version, &name.kind, &name.name].into_iter().any(String::is_empty) {
+                return Err(unreadable("a manifest names no apiVersion, kind or metadata.name".to_owned()));
+            }
+            let parameters = PatchParams::apply(MANAGER).force();
+            let applied = self.api(&name).patch(&name.name, &parameters, &Patch::Apply(&read)).await;
+            applied.map_err(failed(&format!("apply {} {}", name.kind, name.name)))?;
+            // Only whoever serves an object writes its status; where nobody does, its manifest may.
+            if let Some(status) = read.get("status") {
+                let status = serde_json::json!({"status": status});
+                let told = self
+                    .api(&name)
+                    .patch_status(&name.name, &PatchParams::default(), &Patch::Merge(&status))
+                    .await;
+                told.map_err(failed(&format!("write the status of {} {}", name.kind, name.name)))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Changes an object by a merge patch.
+    ///
+    /// # Errors
+    /// When it is not there, or the API refuses the patch.
+    pub async fn patch(&self, object: &ObjectName, patch: &Value) -> Result<(), ObjectsError> {
+        let patched = self
+            .api(object)
+            .patch(&object.name, &PatchParams::default(), &Patch::Merge(patch))
+            .await;
+        patched.map(drop).map_err(failed(&format!("patch {} {}", object.kind, object.name)))
+    }
+
+    /// Deletes an object and waits for its end; that it is not there is no error.
+    ///
+    /// # Errors
+    /// When the API refuses it, or it does not go.
+    pub async fn delete(&self, object: &ObjectName, cancel: &CancellationToken) -> Result<(), ObjectsError> {
+        let api = self.api(object);
+        match api.delete(&object.name, &DeleteParams::default()).await {
+            Err(kube::Error::Api(status)) if status.is_not_found() => return Ok(()),
+            deleted => drop(deleted.map_err(failed(&format!("delete {} {}", object.kind, object.name)))?),
+        }
+        until(
+            &format!("the end of {} {}", object.kind, object.name),
+            GONE,
+            LOOK,
+            cancel,
+            || async {
+                match api.get_opt(&object.name).await {
+                    Ok(None) => Seen::Done(()),
+                    Ok(Some(left)) => Seen::NotYet(format!("it has the finalizers {}", left.finalizers().join(", "))),
+                    Err(error) => Seen::NotYet(error.to_string()),
+                }
+            },
+        )
+        .await?;
+        Ok(())
+    }
+}
+
+fn failed(doing: &str) -> impl FnOnce(kube::Error) -> ObjectsError {
+    let doing = doing.to_owned();
+    |source| ObjectsError::Api {
+        doing,
+        source: Box::new(source),
+    }
+}
+
+/// Puts what `values` holds in the place of its path in `${…}`. What it does not hold stays as it is: Flux has names of its own there.
+fn filled(text: &str, values: &Value) -> String {
+    let mut filled = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("${") {
+        filled.push_str(before);
+        let held = after.split_once('}').and_then(|(name, after)| {
+            let value = values.pointer(&format!("/{}", name.replace('.', "/")))?;
+            Some((value.as_str().map_or_else(|| value.to_string(), str::to_owned), after))
+        });
+        match held {
+            Some((value, after)) => {
+                filled.push_str(&value);
+                rest = after;
+            }
+            None => {
+                filled.push_str("${");
+                rest = after;
+            }
+        }
+    }
+    filled.push_str(rest);
+    filled
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_what_is_known_is_filled_in() {
+        let values = json!({"namespace": "shop", "durations": {"start": 4}});
+        assert_eq!(
+            filled("a ${namespace} b ${durations.start}s ${SECRET_DOMAIN} ${", &values),
+            "a shop b 4s ${SECRET_DOMAIN} ${"
+        );
+    }
+}
