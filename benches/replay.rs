@@ -261,6 +261,7 @@ fn made_up(objects: usize, faults: usize) -> Recording {
         wait: "watcher".to_owned(),
         wait_for_jobs: true,
         timeout_ms: 20_000,
+        kustomization: false,
     }));
     for fault in 0..faults {
         broken(&recorder, &format!("seed-{fault}"));

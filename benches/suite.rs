@@ -244,7 +244,7 @@ async fn baseline(scenarios: &[Scenario], tools: &Toolchain, cancel: &Cancellati
             let timeout = format!("{}s", scenario.pace(Profile::Fast, engine).timeout.as_secs());
             command = command.args([
                 binary,
-                path(&scenario.chart),
+                path(scenario.content.folder()),
                 scenario.release.clone(),
                 twin,
                 timeout,

@@ -169,9 +169,11 @@ fn engines(tools: &Toolchain, cluster: &Cluster, home: &Path) -> BTreeMap<String
         let helm = Helm::new(Major::of(name), &program.binary, &program.version, &cluster.kubeconfig, home);
         (name.clone(), Engine::Helm(helm))
     });
-    let controllers = tools.flux.iter().flat_map(|flux| &flux.helm).map(|(name, controller)| {
-        let flux = Flux::new(name, &controller.version, &cluster.client);
-        (name.clone(), Engine::Flux(flux))
+    let controllers = tools.flux.iter().flat_map(|flux| {
+        flux.helm.iter().map(|(name, controller)| {
+            let engine = Flux::new(name, &controller.version, &flux.kustomize.version, &cluster.client);
+            (name.clone(), Engine::Flux(engine))
+        })
     });
     programs.chain(controllers).collect()
 }

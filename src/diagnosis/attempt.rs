@@ -28,19 +28,24 @@ pub struct Attempt<'a> {
     pub wait_for_jobs: bool,
     pub record: Option<&'a ReleaseRecord>,
     pub engine: Option<&'a Engine>,
-    /// Flux's own object, where Flux is the engine.
+    /// Flux's own object, where its helm-controller is the engine.
     pub helm_release: Option<&'a Life>,
+    /// Flux's own object, where its kustomize-controller is the engine.
+    pub kustomization: Option<&'a Life>,
 }
 
 impl Attempt<'_> {
     /// What a person looks at: Flux's object, or the release.
     pub fn subject(&self) -> ObjectRef {
-        let kind = if self.helm_release.is_some() { "HelmRelease" } else { "Release" };
-        let (namespace, name) = self.helm_release.map_or_else(
-            || (self.namespace.clone(), self.release.clone()),
-            |life| (life.text("/metadata/namespace").to_owned(), life.name().to_owned()),
-        );
-        ObjectRef::new(kind, Some(&namespace), name)
+        match self.flux() {
+            Some(life) => ObjectRef::new(life.text("/kind"), Some(life.text("/metadata/namespace")), life.name()),
+            None => ObjectRef::new("Release", Some(&self.namespace), &self.release),
+        }
+    }
+
+    /// Flux's own object: a HelmRelease or a Kustomization.
+    pub fn flux(&self) -> Option<&Life> {
+        self.helm_release.or(self.kustomization)
     }
 
     /// All that the engine said about its end: what it printed, the record's description, Flux's conditions.
@@ -52,8 +57,8 @@ impl Attempt<'_> {
         if let Some(record) = self.record.filter(|record| record.status == "failed") {
             words.push(record.description.clone());
         }
-        if let Some(life) = self.helm_release {
-            for condition in ["Released", "Ready", "Stalled"] {
+        if let Some(life) = self.flux() {
+            for condition in ["Released", "Healthy", "Ready", "Stalled"] {
                 if let Some(message) = life.condition_object(condition).and_then(|found| found.get("message")?.as_str()) {
                     words.push(message.to_owned());
                 }
@@ -119,7 +124,7 @@ pub fn attempt(evidence: &Evidence) -> Option<Attempt<'_>> {
         }
         return Some(of_engine(evidence, engine));
     }
-    of_record(evidence, horizon)
+    of_record(evidence, horizon).or_else(|| of_objects(evidence, horizon))
 }
 
 fn of_engine<'a>(evidence: &'a Evidence, engine: &'a Engine) -> Attempt<'a> {
@@ -141,9 +146,16 @@ fn of_engine<'a>(evidence: &'a Evidence, engine: &'a Engine) -> Attempt<'a> {
         timeout: Some(start.timeout()),
         waits_for_resources: start.waits_for_resources(),
         wait_for_jobs: start.wait_for_jobs,
-        record: own_record(evidence, engine),
+        record: Some(engine)
+            .filter(|_| !start.kustomization)
+            .and_then(|engine| own_record(evidence, engine)),
         engine: Some(engine),
-        helm_release: helm_release(evidence, &start.release),
+        helm_release: Some(&start.release)
+            .filter(|_| !start.kustomization)
+            .and_then(|name| helm_release(evidence, name)),
+        kustomization: Some(&start.release)
+            .filter(|_| start.kustomization)
+            .and_then(|name| evidence.get("Kustomization", &start.namespace, name)),
     }
 }
 
@@ -203,7 +215,84 @@ fn of_record(evidence: &Evidence, horizon: Option<Timestamp>) -> Option<Attempt<
         record: Some(record),
         engine: None,
         helm_release,
+        kustomization: None,
     })
+}
+
+/// Without a record that tells of a failure, the object of Flux's that is not ready speaks for itself; first one that waits for others.
+fn of_objects(evidence: &Evidence, horizon: Option<Timestamp>) -> Option<Attempt<'_>> {
+    let unready = |life: &&Life| {
+        let since = condition_time(life, "Ready");
+        life.condition("Ready") == "False" && horizon.zip(since).is_none_or(|(horizon, since)| since >= horizon)
+    };
+    let mut all: Vec<&Life> = ["HelmRelease", "Kustomization"]
+        .iter()
+        .flat_map(|kind| evidence.all(kind))
+        .filter(unready)
+        .collect();
+    all.sort_by_key(|life| reason(life) != DEPENDENCY_NOT_READY);
+    all.first().map(|life| of_flux(evidence, life))
+}
+
+/// The reason that both controllers give while a dependency is not ready.
+pub const DEPENDENCY_NOT_READY: &str = "DependencyNotReady";
+
+/// The reason of the condition Ready; empty where there is none.
+pub fn reason(life: &Life) -> &str {
+    let ready = life.condition_object("Ready");
+    ready.and_then(|found| found.get("reason")?.as_str()).unwrap_or_default()
+}
+
+/// What the condition Ready says.
+pub fn message(life: &Life) -> &str {
+    let ready = life.condition_object("Ready");
+    ready.and_then(|found| found.get("message")?.as_str()).unwrap_or_default()
+}
+
+fn condition_time(life: &Life, kind: &str) -> Option<Timestamp> {
+    life.condition_object(kind)?.get("lastTransitionTime")?.as_str()?.parse().ok()
+}
+
+/// What Flux attempted for one of its objects, as far as the object and its record tell.
+pub fn of_flux<'a>(evidence: &'a Evidence, life: &'a Life) -> Attempt<'a> {
+    let kustomization = life.text("/kind") == "Kustomization";
+    let release = ["/status/history/0/name", "/spec/releaseName", "/metadata/name"]
+        .iter()
+        .map(|pointer| life.text(pointer))
+        .find(|name| !kustomization && !name.is_empty())
+        .unwrap_or(life.name());
+    let record = evidence.release(release).filter(|_| !kustomization);
+    let state = match life.condition("Ready") {
+        "True" => State::Succeeded,
+        "False" => State::Failed,
+        _ => State::Running,
+    };
+    let told = |pointer: &str| life.at(pointer).and_then(serde_json::Value::as_bool) == Some(true);
+    let waits = if kustomization {
+        told("/spec/wait")
+    } else {
+        !told("/spec/install/disableWait")
+    };
+    Attempt {
+        release: release.to_owned(),
+        namespace: life.text("/metadata/namespace").to_owned(),
+        operation: match record {
+            _ if kustomization => "reconciliation",
+            Some(record) if record.revision > 1 => "upgrade",
+            _ => "install",
+        }
+        .to_owned(),
+        state,
+        started_at: record.and_then(|record| record.last_deployed).unwrap_or_else(|| life.first_seen()),
+        ended_at: condition_time(life, "Ready").filter(|_| state != State::Running),
+        timeout: Some(life.text("/spec/timeout").parse().unwrap_or(SignedDuration::from_mins(5))),
+        waits_for_resources: waits || !life.list("/spec/healthChecks").is_empty(),
+        wait_for_jobs: waits,
+        record,
+        engine: None,
+        helm_release: Some(life).filter(|_| !kustomization),
+        kustomization: Some(life).filter(|_| kustomization),
+    }
 }
 
 fn helm_release<'a>(evidence: &'a Evidence, release: &str) -> Option<&'a Life> {

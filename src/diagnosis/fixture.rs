@@ -136,6 +136,21 @@ impl Scene {
         format!("{key}/{life}")
     }
 
+    /// Flux at a Kustomization of the release's name, which gives this much to its wait.
+    pub fn kustomization(&mut self, timeout_ms: u64) -> &mut Self {
+        self.push(Fact::EngineStarted(EngineStart {
+            engine: "flux-2.9".into(),
+            version: "v1.9.5".into(),
+            operation: "reconciliation".into(),
+            release: RELEASE.into(),
+            namespace: NAMESPACE.into(),
+            wait: "poller".into(),
+            wait_for_jobs: true,
+            timeout_ms,
+            kustomization: true,
+        }))
+    }
+
     /// An engine that installs the release and gives this much to each wait.
     pub fn engine(&mut self, timeout_ms: u64, wait: &str) -> &mut Self {
         self.push(Fact::EngineStarted(EngineStart {
@@ -147,6 +162,7 @@ impl Scene {
             wait: wait.into(),
             wait_for_jobs: true,
             timeout_ms,
+            kustomization: false,
         }))
     }
 

@@ -9,8 +9,9 @@ use serde_json::Value;
 
 use super::attempt::{attempt, engine_is_patient};
 use super::cite;
+use super::dependencies::on_its_way;
 use super::hooks::{Task, tasks};
-use super::progress::{JobState, WORKLOADS, concerns, containers, controller, event_text, relevant, stuck};
+use super::progress::{JobState, WORKLOADS, concerns, containers, controller, event_text, never_ran, relevant, stuck};
 use super::references::{Fields, Reference, mentions_otherwise, needed};
 use super::{Certainty, Citation, Finding, Slug};
 use crate::evidence::manifest::{pod_spec, text};
@@ -79,7 +80,7 @@ pub fn findings(evidence: &Evidence, sought: &Sought) -> Vec<Finding> {
 /// Whether every container of a pod has started once: then nothing that it refers to kept it from that.
 fn started(pod: &Life) -> bool {
     matches!(pod.text("/status/phase"), "Running" | "Succeeded" | "Failed")
-        && !containers(pod).any(|container| container.waiting() == "CreateContainerConfigError")
+        && !containers(pod).any(|container| container.waiting() == "CreateContainerConfigError" || never_ran(&container))
 }
 
 fn note(known: &mut Missing, evidence: &Evidence, pod: &Life, sought: &Sought, reference: &Reference, said: Option<Citation>) {
@@ -238,6 +239,10 @@ fn producer(
         if relevant && hook.completed_at.is_none() && hook.events.iter().any(|event| event != "test") {
             return Some(Producer::of(object, patient));
         }
+    }
+    // What another one delivers is not known before it has applied it.
+    if let Some(other) = on_its_way(evidence, blocked) {
+        return Some(Producer::of(other, true));
     }
     let task = tasks.iter().find(|task| {
         task.state() == JobState::Running

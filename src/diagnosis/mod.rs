@@ -9,6 +9,7 @@ mod answer;
 pub mod attempt;
 mod chain;
 mod cite;
+pub mod dependencies;
 pub mod detectors;
 pub mod differences;
 pub mod engine_words;

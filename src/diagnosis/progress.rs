@@ -89,6 +89,13 @@ pub fn over_before_remedy(evidence: &Evidence, life: &Life) -> bool {
     })
 }
 
+/// Whether an object still looks as it did before the remedy, which may be about to change it.
+pub fn not_seen_since_remedy(evidence: &Evidence, life: &Life) -> bool {
+    evidence
+        .remedy_started
+        .is_some_and(|remedy| life.versions.last().is_none_or(|version| version.at <= remedy))
+}
+
 /// The object that owns this one, if it was ever seen.
 fn owner<'a>(evidence: &'a Evidence, life: &Life) -> Option<&'a Life> {
     let owner = life.list("/metadata/ownerReferences").first()?;
@@ -223,7 +230,16 @@ pub fn killed(pod: &Life, container: &Container<'_>) -> bool {
     let ended = container
         .ended()
         .and_then(|ended| ended.get("finishedAt")?.as_str()?.parse::<Timestamp>().ok());
-    asked.zip(ended).is_some_and(|(asked, ended)| ended >= asked) && matches!(container.exit_code(), Some(137 | 143))
+    let ended_then = asked.zip(ended).is_some_and(|(asked, ended)| ended >= asked);
+    (ended_then || asked.is_some() && never_ran(container)) && matches!(container.exit_code(), Some(137 | 143))
+}
+
+/// Whether a container is said to have ended and was never started: of one that is not there when its pod ends, the kubelet says 137.
+pub fn never_ran(container: &Container<'_>) -> bool {
+    container.ended().is_some_and(|ended| {
+        let text = |field: &str| ended.get(field).and_then(Value::as_str).unwrap_or_default();
+        text("reason") == "ContainerStatusUnknown" && text("startedAt").is_empty()
+    })
 }
 
 /// Reasons for which a container waits that do not pass by themselves within moments.

@@ -42,6 +42,25 @@ pub fn resource_blockers(evidence: &Evidence, attempt: &Attempt<'_>) -> Vec<Bloc
             })
         })
         .collect();
+    let seen = |object: &ObjectRef| {
+        !evidence
+            .ever_named(&object.kind, object.namespace.as_deref().unwrap_or_default(), &object.name)
+            .is_empty()
+    };
+    let never = attempt.kustomization.map(checked).unwrap_or_default().into_iter().filter(|object| {
+        evidence.watched(&object.kind) && object.namespace.as_deref() == Some(evidence.header.namespace.as_str()) && !seen(object)
+    });
+    // It has begun to check once it lists what it has applied.
+    let checks = attempt
+        .kustomization
+        .is_some_and(|life| !life.list("/status/inventory/entries").is_empty());
+    blockers.extend(never.filter(|_| checks).map(|reference| Blocker {
+        reference,
+        event: None,
+        since: attempt.started_at,
+        until: attempt.ended_at,
+        missed: true,
+    }));
     // The wait of Helm 3 asks for one after the other, and ends with the first that is missed.
     if failed && !attempt.says_time_ran_out() && !missed.is_empty() {
         blockers.retain(|blocker| blocker.missed);
@@ -69,21 +88,68 @@ fn gone_within(attempt: &Attempt<'_>, life: &Life) -> bool {
 /// nothing is seen.
 pub fn waited_for<'a>(evidence: &'a Evidence, attempt: &Attempt<'_>) -> Vec<(ObjectRef, &'a Life)> {
     let manifests = attempt.record.map(|record| record.manifest.as_slice()).unwrap_or_default();
-    let mut found: Vec<(ObjectRef, &Life)> = manifests
-        .iter()
-        .filter_map(|manifest| {
-            let (kind, name) = (text(manifest, "/kind"), text(manifest, "/metadata/name"));
-            let kind = KINDS.iter().find(|known| **known == kind)?;
-            let namespace = match text(manifest, "/metadata/namespace") {
-                "" => attempt.namespace.as_str(),
-                namespace => namespace,
-            };
+    let of_record = manifests.iter().map(|manifest| {
+        let namespace = match text(manifest, "/metadata/namespace") {
+            "" => attempt.namespace.as_str(),
+            namespace => namespace,
+        };
+        ObjectRef::new(text(manifest, "/kind"), Some(namespace), text(manifest, "/metadata/name"))
+    });
+    let mut found: Vec<(ObjectRef, &Life)> = of_record
+        .chain(attempt.kustomization.map(checked).unwrap_or_default())
+        .filter_map(|object| {
+            let (name, namespace) = (object.name.as_str(), object.namespace.as_deref().unwrap_or_default());
+            let kind = KINDS.iter().find(|known| **known == object.kind)?;
             let newest = evidence.ever_named(kind, namespace, name).last()?;
             Some((ObjectRef::new(*kind, Some(namespace), name), newest))
         })
         .collect();
     found.sort_by(|a, b| a.0.cmp(&b.0));
     found
+}
+
+/// All that an attempt has applied or would have: the release's manifest and hooks, or what the Kustomization lists.
+pub fn consists_of(attempt: &Attempt<'_>) -> Vec<ObjectRef> {
+    let record = attempt.record.into_iter();
+    let of_record = record.flat_map(|record| record.manifest.iter().chain(record.hooks.iter().map(|hook| &hook.manifest)));
+    let of_record = of_record.map(|manifest| {
+        let namespace = Some(text(manifest, "/metadata/namespace")).filter(|namespace| !namespace.is_empty());
+        ObjectRef::new(
+            text(manifest, "/kind"),
+            Some(namespace.unwrap_or(&attempt.namespace)),
+            text(manifest, "/metadata/name"),
+        )
+    });
+    of_record.chain(attempt.kustomization.map(inventory).unwrap_or_default()).collect()
+}
+
+/// What a Kustomization waits for: with `wait` all that it has applied, else its health checks.
+fn checked(kustomization: &Life) -> Vec<ObjectRef> {
+    if kustomization.at("/spec/wait").and_then(Value::as_bool) == Some(true) {
+        return inventory(kustomization);
+    }
+    let checks = kustomization.list("/spec/healthChecks").iter();
+    checks
+        .map(|check| {
+            let namespace = Some(text(check, "/namespace")).filter(|namespace| !namespace.is_empty());
+            let namespace = namespace.unwrap_or(kustomization.text("/metadata/namespace"));
+            ObjectRef::new(text(check, "/kind"), Some(namespace), text(check, "/name"))
+        })
+        .collect()
+}
+
+/// What a Kustomization has applied, as its status lists it: `namespace_name_group_kind`, a colon in a name written as two underscores.
+pub fn inventory(kustomization: &Life) -> Vec<ObjectRef> {
+    let entries = kustomization.list("/status/inventory/entries").iter();
+    entries
+        .filter_map(|entry| {
+            let (namespace, rest) = text(entry, "/id").split_once('_')?;
+            let (rest, kind) = rest.rsplit_once('_')?;
+            let (name, _group) = rest.rsplit_once('_')?;
+            let namespace = Some(namespace).filter(|namespace| !namespace.is_empty());
+            Some(ObjectRef::new(kind, namespace, name.replace("__", ":")))
+        })
+        .collect()
 }
 
 /// What the engine waited for and was not ready at a moment, as it was then. Objects that were gone are left out.

@@ -110,7 +110,7 @@ impl Helm {
         let mut arguments = vec![
             request.operation.as_str().to_owned(),
             request.release.clone(),
-            request.chart.display().to_string(),
+            request.content.folder().display().to_string(),
         ];
         arguments.extend(["--namespace".to_owned(), request.namespace.clone()]);
         for values in &request.values {
@@ -220,6 +220,7 @@ impl Helm {
             wait: wait.as_str().to_owned(),
             wait_for_jobs: wait != Wait::HookOnly,
             timeout_ms: u64::try_from(request.timeout.as_millis()).unwrap_or(u64::MAX),
+            kustomization: false,
         }));
         let started = Instant::now();
         if let Some(lines) = recorder.cloned() {
@@ -251,6 +252,7 @@ impl Helm {
 mod tests {
     use super::super::{Operation, Told};
     use super::*;
+    use crate::scenario::Content;
 
     fn helm(major: Major) -> Helm {
         Helm::new(major, Path::new("helm"), "v1.2.3", Path::new("kubeconfig"), Path::new("home"))
@@ -261,7 +263,7 @@ mod tests {
             operation: Operation::Upgrade,
             release: "openhands".to_owned(),
             namespace: "a".to_owned(),
-            chart: "chart".into(),
+            content: Content::Chart("chart".into()),
             values: vec!["twin.yaml".into()],
             overlay: Value::Null,
             set: vec![("config.url".to_owned(), "http://a,b".to_owned())],

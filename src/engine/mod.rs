@@ -17,7 +17,7 @@ pub use helm::{Helm, Major};
 
 use crate::command::CommandError;
 use crate::evidence::Recorder;
-use crate::scenario::Reset;
+use crate::scenario::{Content, Reset};
 
 /// Every engine, in the order in which they are listed.
 pub const NAMES: &[&str] = &["helm-3", "helm-4", "flux-2.7", "flux-2.9"];
@@ -82,11 +82,24 @@ impl Engine {
         }
     }
 
+    /// The version of that part of it which takes such content.
+    pub fn version_for(&self, content: &Content) -> &str {
+        match (self, content) {
+            (Self::Flux(flux), Content::Manifests(_)) => flux.kustomize_version(),
+            _ => self.version(),
+        }
+    }
+
     /// What it is about to do, for people: `helm install openhands`.
     pub fn title(&self, request: &Request) -> String {
         match self {
             Self::Helm(_) => format!("helm {} {}", request.operation.as_str(), request.release),
-            Self::Flux(_) => format!("Flux to {} HelmRelease {}", request.operation.as_str(), request.release),
+            Self::Flux(_) => format!(
+                "Flux to {} {} {}",
+                request.operation.as_str(),
+                request.content.kind(),
+                request.release
+            ),
         }
     }
 
@@ -163,7 +176,7 @@ pub struct Request {
     pub operation: Operation,
     pub release: String,
     pub namespace: String,
-    pub chart: PathBuf,
+    pub content: Content,
     pub values: Vec<PathBuf>,
     /// Values that come last; for an upgrade they are laid over those of the release.
     pub overlay: Value,

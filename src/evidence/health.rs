@@ -1,54 +1,91 @@
 //! Whether everything that runs in a namespace is ready.
 
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::Evidence;
-use super::fold::Life;
+use super::fold::{Life, Version};
 
 /// What is not ready, and why; nothing where all is well.
 pub fn unhealthy(evidence: &Evidence) -> Vec<String> {
+    let lives = KINDS.iter().flat_map(|kind| evidence.all(kind));
+    lives.filter_map(complaint).collect()
+}
+
+/// What was not ready at some moment after this one, however short; nothing where all was well. A container that is restarted may be ready
+/// again within the millisecond.
+pub fn unhealthy_since(evidence: &Evidence, moment: Timestamp) -> Vec<String> {
     let mut found = Vec::new();
-    for kind in ["Deployment", "StatefulSet"] {
-        for life in evidence.all(kind) {
-            let wanted = life.number("/spec/replicas").unwrap_or(1);
-            let ready = life.number("/status/readyReplicas").unwrap_or(0);
-            let updated = life.number("/status/updatedReplicas").unwrap_or(0);
-            if outdated(life) {
-                found.push(format!(
-                    "{} has not been looked at by its controller since it changed",
-                    life.reference()
-                ));
-            } else if ready < wanted || updated < wanted {
-                found.push(format!("{} has {} of {wanted} pods ready", life.reference(), ready.min(updated)));
-            }
-        }
-    }
-    for life in evidence.all("DaemonSet") {
-        let wanted = life.number("/status/desiredNumberScheduled").unwrap_or(0);
-        let ready = life.number("/status/numberReady").unwrap_or(0);
-        if outdated(life) || ready < wanted {
-            found.push(format!("{} has {ready} of {wanted} pods ready", life.reference()));
-        }
-    }
-    for life in evidence.all("Job") {
-        if life.condition("Failed") == "True" {
-            let reason = life
-                .condition_object("Failed")
-                .and_then(|found| found.get("reason")?.as_str())
-                .unwrap_or("it failed");
-            found.push(format!("{} failed: {reason}", life.reference()));
-        } else if life.condition("Complete") != "True" && life.object().pointer("/spec/suspend") != Some(&Value::Bool(true)) {
-            found.push(format!("{} has not finished", life.reference()));
-        }
-    }
-    for life in evidence.all("Pod").filter(|life| life.list("/metadata/ownerReferences").is_empty()) {
-        if life.text("/status/phase") != "Succeeded" && life.condition("Ready") != "True" {
-            found.push(format!("{} is not ready", life.reference()));
-        }
+    for life in KINDS.iter().flat_map(|kind| evidence.all(kind)) {
+        let alone = |version: &Version| Life {
+            versions: vec![version.clone()],
+            deleted_at: None,
+        };
+        let versions = life.versions.iter().filter(|version| version.at > moment);
+        found.extend(versions.filter_map(|version| complaint(&alone(version))).next());
     }
     found
 }
 
+const KINDS: &[&str] = &["Deployment", "StatefulSet", "DaemonSet", "Job", "Pod"];
+
+/// Why an object is not ready, if it is one that should be.
+fn complaint(life: &Life) -> Option<String> {
+    let (name, number) = (life.reference(), |pointer: &str| life.number(pointer).unwrap_or(0));
+    match life.text("/kind") {
+        "Deployment" | "StatefulSet" => {
+            let wanted = life.number("/spec/replicas").unwrap_or(1);
+            let (ready, updated) = (number("/status/readyReplicas"), number("/status/updatedReplicas"));
+            if outdated(life) {
+                return Some(format!("{name} has not been looked at by its controller since it changed"));
+            }
+            (ready < wanted || updated < wanted).then(|| format!("{name} has {} of {wanted} pods ready", ready.min(updated)))
+        }
+        "DaemonSet" => {
+            let (wanted, ready) = (number("/status/desiredNumberScheduled"), number("/status/numberReady"));
+            (outdated(life) || ready < wanted).then(|| format!("{name} has {ready} of {wanted} pods ready"))
+        }
+        "Job" if life.condition("Failed") == "True" => {
+            let failed = life.condition_object("Failed");
+            let reason = failed.and_then(|found| found.get("reason")?.as_str()).unwrap_or("it failed");
+            Some(format!("{name} failed: {reason}"))
+        }
+        "Job" => {
+            let over = life.condition("Complete") == "True" || life.at("/spec/suspend") == Some(&Value::Bool(true));
+            (!over).then(|| format!("{name} has not finished"))
+        }
+        "Pod" if life.list("/metadata/ownerReferences").is_empty() => {
+            let well = life.text("/status/phase") == "Succeeded" || life.condition("Ready") == "True";
+            (!well).then(|| format!("{name} is not ready"))
+        }
+        _ => None,
+    }
+}
+
 fn outdated(life: &Life) -> bool {
     life.number("/status/observedGeneration").unwrap_or(0) < life.number("/metadata/generation").unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::diagnosis::fixture::{Scene, deployment};
+
+    #[test]
+    fn a_moment_without_a_ready_pod_is_seen_afterwards() {
+        let (well, _) = deployment("web", json!({"image": "a"}), 1);
+        let (ill, _) = deployment("web", json!({"image": "a"}), 0);
+        let mut scene = Scene::new();
+        scene.at(100).object(ill.clone()).at(200).object(well.clone());
+        let healthy = scene.stamp();
+        assert_eq!(unhealthy_since(&scene.evidence(), healthy), [] as [&str; 0]);
+        scene.at(5000).object(ill).object(well);
+        assert_eq!(unhealthy(&scene.evidence()), [] as [&str; 0]);
+        assert_eq!(
+            unhealthy_since(&scene.evidence(), healthy),
+            ["Deployment/web has 0 of 1 pods ready"]
+        );
+    }
 }

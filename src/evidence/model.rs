@@ -80,7 +80,7 @@ pub struct EngineStart {
     pub engine: String,
     /// `v4.3.1`
     pub version: String,
-    /// `install` or `upgrade`
+    /// `install` or `upgrade`; of a Kustomization `reconciliation`
     pub operation: String,
     pub release: String,
     pub namespace: String,
@@ -89,6 +89,9 @@ pub struct EngineStart {
     pub wait_for_jobs: bool,
     /// What the engine gives to each wait: to the resources, and to every single hook. In milliseconds.
     pub timeout_ms: u64,
+    /// It is no release but a Kustomization of Flux's of that name.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub kustomization: bool,
 }
 
 impl EngineStart {

@@ -137,6 +137,13 @@ fn fill(text: &str, remedy: &Remedy) -> Result<String, PlanError> {
     let mut filled = String::new();
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('{') {
+        // `${…}` is the trial's, not the remedy's.
+        if before.ends_with('$') {
+            filled.push_str(before);
+            filled.push('{');
+            rest = after;
+            continue;
+        }
         let Some((name, after)) = after.split_once('}') else { break };
         let value = remedy.parameters.get(name).ok_or_else(|| PlanError::NoParameter {
             kind: remedy.kind.clone(),
@@ -171,6 +178,15 @@ mod tests {
         let plan = Plan::of([Some(&url), Some(&raise)], &mapping()).unwrap();
         assert_eq!(plan.set, [("config.url".to_owned(), "http://keycloak/x".to_owned())]);
         assert_eq!(plan.timeout, Some(Duration::from_mins(7)));
+    }
+
+    #[test]
+    fn what_the_trial_knows_is_left_to_it() {
+        let url = Remedy::new("use-url", "").with("url", "http://keycloak");
+        assert_eq!(
+            fill("{url}.${namespace}/{url}", &url).unwrap(),
+            "http://keycloak.${namespace}/http://keycloak"
+        );
     }
 
     #[test]

@@ -28,8 +28,11 @@ pub struct ScenarioFile {
     /// The name of the release, as documented.
     pub release: String,
     /// The chart, relative to this file.
-    #[schemars(with = "PathBuf")]
-    pub chart: Spanned<PathBuf>,
+    #[schemars(with = "Option<PathBuf>")]
+    pub chart: Option<Spanned<PathBuf>>,
+    /// Instead of a chart: a folder of manifests, which a Kustomization of Flux's applies.
+    #[schemars(with = "Option<PathBuf>")]
+    pub manifests: Option<Spanned<PathBuf>>,
     /// What installs it.
     #[schemars(with = "Vec<String>")]
     pub engines: Vec<Spanned<String>>,
@@ -99,12 +102,15 @@ pub struct Given {
 pub struct GivenRelease {
     pub name: String,
     /// Relative to the scenario's file.
-    #[schemars(with = "PathBuf")]
-    pub chart: Spanned<PathBuf>,
+    #[schemars(with = "Option<PathBuf>")]
+    pub chart: Option<Spanned<PathBuf>>,
+    /// Instead of a chart: a folder of manifests, which a Kustomization of Flux's applies.
+    #[schemars(with = "Option<PathBuf>")]
+    pub manifests: Option<Spanned<PathBuf>>,
     /// Values beside the chart's own.
     #[schemars(with = "Option<PathBuf>")]
     pub values: Option<Spanned<PathBuf>>,
-    /// What its HelmRelease says beside what every one does, as a merge patch; Flux only.
+    /// What its HelmRelease or Kustomization says beside what every one does, as a merge patch, filled in as objects are; Flux only.
     #[serde(default)]
     pub spec: Value,
     /// Whether it has to be there before anything else begins. One that is not awaited may fail; Flux only.
@@ -304,7 +310,7 @@ pub enum Step {
     CreateConfigMap { name: String, literals: BTreeMap<String, String> },
     /// Another release, whose resources nobody waits for.
     Install(GivenRelease),
-    /// What the HelmRelease says, as a merge patch; Flux only.
+    /// What the HelmRelease or Kustomization says, as a merge patch; Flux only.
     Spec(Value),
     /// What an object says, as a merge patch.
     Patch { object: ObjectName, patch: Value },

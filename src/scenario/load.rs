@@ -8,12 +8,15 @@ use serde_saphyr::{Location, Spanned};
 
 use super::file::{Broken, Given, GivenRelease, ProfileFile, ScenarioFile, Step, Values};
 use super::inequality::Inequality;
-use super::{Pace, Scenario, Settings};
+use super::{Content, Pace, Scenario, Settings};
 use crate::engine::{self, Told};
 use crate::outcome::Profile;
 
 /// How long a scenario is looked at after the engine gave up, where it does not say otherwise: the last facts are still on their way.
 const OBSERVE: Duration = Duration::from_secs(3);
+
+/// The shortest time for which a Kustomization waits, whatever its `timeout` says (kustomize-controller, `GetTimeout`).
+const KUSTOMIZATION: Duration = Duration::from_secs(30);
 
 /// Why scenarios could not be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -143,7 +146,7 @@ impl<F: Fn(Location, String) -> ScenarioError> Loader<'_, F> {
     fn scenario(&self, wanted: &Wanted<'_>) -> Result<Scenario, ScenarioError> {
         let Wanted { id, broken, given, .. } = wanted;
         self.check_engines(wanted)?;
-        let chart = self.present("chart", &self.file.chart, "Chart.yaml")?;
+        let content = self.content("", &self.file.chart, &self.file.manifests)?;
         let values = |values: &Spanned<PathBuf>| self.present("values", values, "");
         let slug = broken.expect.causes.first().map_or(&self.file.slug, |cause| &cause.slug);
         let engines: Vec<String> = wanted.engines.iter().map(|engine| engine.value.clone()).collect();
@@ -167,7 +170,7 @@ impl<F: Fn(Location, String) -> ScenarioError> Loader<'_, F> {
             told: wanted.told,
             release: self.file.release.clone(),
             folder: self.folder.to_owned(),
-            chart,
+            content,
             given: self.given(given)?,
             broken: settings(&broken.values, &broken.spec)?,
             upgrade_from: broken.upgrade_from.as_ref().map(values).transpose()?,
@@ -197,7 +200,13 @@ impl<F: Fn(Location, String) -> ScenarioError> Loader<'_, F> {
 
     fn release(&self, field: &str, release: &GivenRelease) -> Result<GivenRelease, ScenarioError> {
         let mut found = release.clone();
-        found.chart.value = self.present(&format!("{field}.chart"), &release.chart, "Chart.yaml")?;
+        let folder = self
+            .content(&format!("{field}."), &release.chart, &release.manifests)?
+            .folder()
+            .to_owned();
+        for source in [&mut found.chart, &mut found.manifests].into_iter().flatten() {
+            source.value.clone_from(&folder);
+        }
         if let Some(values) = &mut found.values {
             values.value = self.present(&format!("{field}.values"), values, "")?;
         }
@@ -227,7 +236,9 @@ impl<F: Fn(Location, String) -> ScenarioError> Loader<'_, F> {
             } else if let Err(fault) = engine::understands(name, wanted.told) {
                 format!("engine of {id}: {fault}")
             } else if !name.starts_with("flux-") && self.is_for_flux(wanted) {
-                format!("engines of {id}: `{name}` knows no HelmRelease; `spec`, `awaited` and `reset` are for Flux")
+                format!(
+                    "engines of {id}: `{name}` knows neither HelmReleases nor Kustomizations; `manifests`, `spec` and `awaited` are for Flux"
+                )
             } else if broken.expect.fixed_upstream.contains_key(name) {
                 if !broken.expect.engine_fails.contains_key(name) {
                     continue;
@@ -245,13 +256,37 @@ impl<F: Fn(Location, String) -> ScenarioError> Loader<'_, F> {
         Ok(())
     }
 
+    /// The one of both that is named, if what it names is there.
+    fn content(
+        &self,
+        field: &str,
+        chart: &Option<Spanned<PathBuf>>,
+        manifests: &Option<Spanned<PathBuf>>,
+    ) -> Result<Content, ScenarioError> {
+        match (chart, manifests) {
+            (Some(chart), None) => Ok(Content::Chart(self.present(&format!("{field}chart"), chart, "Chart.yaml")?)),
+            (None, Some(folder)) => Ok(Content::Manifests(self.present(&format!("{field}manifests"), folder, "")?)),
+            (Some(one), Some(_)) => Err((self.at)(
+                one.defined,
+                format!("{field}chart and {field}manifests are both named; leave one of them out"),
+            )),
+            (None, None) => Err((self.at)(
+                Location::UNKNOWN,
+                format!("neither {field}chart nor {field}manifests is named; name one of them"),
+            )),
+        }
+    }
+
     /// Whether something is said that only Flux understands.
     fn is_for_flux(&self, wanted: &Wanted<'_>) -> bool {
         let twin = wanted.with_twin.then_some(&self.file.twin);
-        let of_given = |given: &Given| given.releases.iter().any(|release| !release.spec.is_null() || !release.awaited);
+        let of_release = |release: &GivenRelease| !release.spec.is_null() || !release.awaited || release.manifests.is_some();
+        let of_given = |given: &Given| given.releases.iter().any(of_release);
         let specs = [Some(&wanted.broken.spec), twin.map(|twin| &twin.spec)];
         let givens = [Some(wanted.given), twin.and_then(|twin| twin.given.as_ref())];
-        specs.into_iter().flatten().any(|spec| !spec.is_null()) || givens.into_iter().flatten().any(of_given)
+        self.file.manifests.is_some()
+            || specs.into_iter().flatten().any(|spec| !spec.is_null())
+            || givens.into_iter().flatten().any(of_given)
     }
 
     /// A path that the file names, if what it names is there.
@@ -284,6 +319,13 @@ impl<F: Fn(Location, String) -> ScenarioError> Loader<'_, F> {
     }
 
     fn pace(&self, profile: &ProfileFile, name: &str, engine: &str, wanted: &Wanted<'_>) -> Result<Pace, ScenarioError> {
+        if self.file.manifests.is_some() && profile.timeout.0 < KUSTOMIZATION {
+            let message = format!("timeout: profile {name} has less than 30s, and a Kustomization waits for no less");
+            return Err((self.at)(
+                wanted.engines.first().map_or(Location::UNKNOWN, |engine| engine.defined),
+                message,
+            ));
+        }
         let mut durations: BTreeMap<_, _> = profile.durations.iter().map(|(name, span)| (name.clone(), span.0)).collect();
         for (duration, span) in profile.engines.get(engine).into_iter().flatten() {
             if durations.insert(duration.clone(), span.value.0).is_none() {

@@ -4,9 +4,10 @@ pub mod duration;
 mod file;
 mod inequality;
 mod load;
+pub mod placeholders;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use file::{Given, GivenRelease, Knowable, ObjectName, Outside, Reset, ScenarioFile, Step, Values};
@@ -30,7 +31,7 @@ pub struct Scenario {
     pub release: String,
     /// The folder that holds it.
     pub folder: PathBuf,
-    pub chart: PathBuf,
+    pub content: Content,
     /// What there is before; its paths are complete.
     given: Given,
     pub broken: Settings,
@@ -53,6 +54,41 @@ pub struct Scenario {
     pub from_scratch: bool,
     /// By profile and engine.
     paces: BTreeMap<(Profile, String), Pace>,
+}
+
+/// Where that which is installed lies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// The folder of a chart.
+    Chart(PathBuf),
+    /// A folder of manifests, for a Kustomization of Flux's.
+    Manifests(PathBuf),
+}
+
+impl Content {
+    pub fn folder(&self) -> &Path {
+        match self {
+            Self::Chart(folder) | Self::Manifests(folder) => folder,
+        }
+    }
+
+    /// `HelmRelease` or `Kustomization`: the kind by which Flux takes it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Chart(_) => "HelmRelease",
+            Self::Manifests(_) => "Kustomization",
+        }
+    }
+}
+
+impl GivenRelease {
+    /// Loading made sure that it has one.
+    pub fn content(&self) -> Content {
+        match (&self.chart, &self.manifests) {
+            (None, Some(folder)) => Content::Manifests(folder.value.clone()),
+            (chart, _) => Content::Chart(chart.as_ref().map(|chart| chart.value.clone()).unwrap_or_default()),
+        }
+    }
 }
 
 /// What a chart is given in one variant.

@@ -17,6 +17,7 @@ use crate::outcome::judge::Judgement;
 use crate::outcome::{ExpectedCause, Outcome, RemedyReport, Verdict, judge};
 use crate::remedy::{Plan, PlanError, Remedy};
 use crate::scenario::Settings;
+use crate::scenario::placeholders::filled_in;
 use crate::wait::{Seen, WaitError, until};
 
 /// Carries it out; the verdict and all that it rests on go into the outcome.
@@ -219,7 +220,7 @@ pub async fn remedy(stage: &Stage<'_>, outcome: &mut Outcome, cancel: &Cancellat
         operation: if again { Operation::Upgrade } else { Operation::Install },
         set: plan.set.clone(),
         timeout,
-        spec: merged(&broken.spec, &plan.spec),
+        spec: merged(&broken.spec, &filled_in(&plan.spec, &stage.values())),
         reset: plan.reset,
         ..broken.clone()
     };

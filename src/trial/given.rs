@@ -22,7 +22,7 @@ impl Stage<'_> {
     }
 
     /// What manifests may name.
-    fn values(&self) -> Value {
+    pub(super) fn values(&self) -> Value {
         let mut values = self.overlay();
         values["namespace"] = self.namespace.name.as_str().into();
         values
@@ -66,7 +66,7 @@ impl Stage<'_> {
         };
         Request {
             release: release.name.clone(),
-            chart: release.chart.value.clone(),
+            content: release.content(),
             // Who is not awaited does as it always does.
             told: Told {
                 wait: release.awaited.then_some(Wait::HookOnly),

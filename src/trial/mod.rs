@@ -185,7 +185,7 @@ impl Trial<'_> {
     fn blank(&self, ground: &Ground, provision: Duration) -> Outcome {
         let mut outcome = self.not_run(String::new());
         if let Some(engine) = ground.engines.get(&self.id.engine) {
-            outcome.engine_version = engine.version().to_owned();
+            outcome.engine_version = engine.version_for(&self.scenario.content).to_owned();
         }
         outcome.kubernetes_version.clone_from(&ground.kubernetes_version);
         outcome.provision_ms = millis(provision);

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret, ServiceAccount};
-use kube::api::{DeleteParams, PostParams};
-use kube::{Api, Client, Resource};
+use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
+use kube::core::{ApiResource, GroupVersionKind};
+use kube::{Api, Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::NODE_LABEL;
@@ -17,6 +19,8 @@ use crate::wait::{Seen, WaitError, until};
 const READY: Duration = Duration::from_secs(30);
 const GONE: Duration = Duration::from_secs(120);
 const LOOK: Duration = Duration::from_millis(100);
+/// Part of the names of Flux's kinds and finalizers.
+const FLUX: &str = "fluxcd.io";
 
 /// What went wrong with a namespace.
 #[derive(Debug, thiserror::Error)]
@@ -129,12 +133,35 @@ impl TrialNamespace {
         until(&format!("the end of namespace {}", self.name), GONE, LOOK * 3, &never, || async {
             match namespaces.get_opt(&self.name).await {
                 Ok(None) => Seen::Done(()),
-                Ok(Some(namespace)) => Seen::NotYet(remaining(&namespace)),
+                Ok(Some(namespace)) => {
+                    let remaining = remaining(&namespace);
+                    if remaining.contains(FLUX) {
+                        self.let_go().await;
+                    }
+                    Seen::NotYet(remaining)
+                }
                 Err(error) => Seen::NotYet(error.to_string()),
             }
         })
         .await?;
         Ok(())
+    }
+
+    /// Takes Flux's finalizers away: its controllers would first wait for what they are waiting for, minutes long, and then remove what goes
+    /// with the namespace anyway.
+    async fn let_go(&self) {
+        for (group, version, kind) in [
+            ("helm.toolkit.fluxcd.io", "v2", "HelmRelease"),
+            ("kustomize.toolkit.fluxcd.io", "v1", "Kustomization"),
+        ] {
+            let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
+            let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &self.name, &resource);
+            // What cannot be listed or changed now is still there at the next look.
+            for object in api.list(&ListParams::default()).await.into_iter().flatten() {
+                let patch = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+                let _ = api.patch(&object.name_any(), &PatchParams::default(), &patch).await;
+            }
+        }
     }
 
     fn error(&self, doing: &'static str, source: kube::Error) -> NamespaceError {

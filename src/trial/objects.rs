@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::evidence::manifest;
 use crate::scenario::ObjectName;
+use crate::scenario::placeholders::filled;
 use crate::wait::{Seen, WaitError, until};
 
 /// Whose fields these are, to server-side apply: somebody's with kubectl.
@@ -127,46 +128,5 @@ fn failed(doing: &str) -> impl FnOnce(kube::Error) -> ObjectsError {
     |source| ObjectsError::Api {
         doing,
         source: Box::new(source),
-    }
-}
-
-/// Puts what `values` holds in the place of its path in `${…}`. What it does not hold stays as it is: Flux has names of its own there.
-fn filled(text: &str, values: &Value) -> String {
-    let mut filled = String::new();
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once("${") {
-        filled.push_str(before);
-        let held = after.split_once('}').and_then(|(name, after)| {
-            let value = values.pointer(&format!("/{}", name.replace('.', "/")))?;
-            Some((value.as_str().map_or_else(|| value.to_string(), str::to_owned), after))
-        });
-        match held {
-            Some((value, after)) => {
-                filled.push_str(&value);
-                rest = after;
-            }
-            None => {
-                filled.push_str("${");
-                rest = after;
-            }
-        }
-    }
-    filled.push_str(rest);
-    filled
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn only_what_is_known_is_filled_in() {
-        let values = json!({"namespace": "shop", "durations": {"start": 4}});
-        assert_eq!(
-            filled("a ${namespace} b ${durations.start}s ${SECRET_DOMAIN} ${", &values),
-            "a shop b 4s ${SECRET_DOMAIN} ${"
-        );
     }
 }

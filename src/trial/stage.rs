@@ -18,6 +18,7 @@ use crate::engine::{Ended, Engine, EngineError, Operation, Request};
 use crate::events::Event;
 use crate::evidence::{CollectError, Collector, Evidence, Header, Recorder, Timeline, health};
 use crate::outcome::Variant;
+use crate::scenario::placeholders::filled_in;
 use crate::scenario::{Pace, Settings};
 use crate::wait::{Seen, WaitError, until};
 
@@ -250,13 +251,13 @@ impl<'a> Stage<'a> {
             operation: Operation::Install,
             release: self.trial.scenario.release.clone(),
             namespace: self.namespace.name.clone(),
-            chart: self.trial.scenario.chart.clone(),
+            content: self.trial.scenario.content.clone(),
             values: settings.values.iter().cloned().collect(),
             overlay: self.overlay(),
             set: Vec::new(),
             timeout: self.pace.timeout,
             told: self.trial.scenario.told,
-            spec: settings.spec.clone(),
+            spec: filled_in(&settings.spec, &self.values()),
             reset: None,
         }
     }
@@ -319,9 +320,13 @@ impl<'a> Stage<'a> {
     /// Looks on for the stability window: everything stays ready, and nothing is diagnosed.
     pub async fn stays_healthy(&self, cancel: &CancellationToken) -> Result<Result<(), String>, TrialError> {
         self.phase("stay healthy", "the end of the stability window".to_owned(), Some(self.pace.window));
+        let begun = self.watch.read(|evidence, _| evidence.now);
         let look = || {
             let trouble = self.watch.read(|evidence, diagnosis| {
                 let mut trouble = health::unhealthy(evidence);
+                if trouble.is_empty() {
+                    trouble = health::unhealthy_since(evidence, begun);
+                }
                 trouble.extend(diagnosis.causes.iter().map(|cause| format!("{}: {}", cause.slug, cause.statement)));
                 trouble
             });

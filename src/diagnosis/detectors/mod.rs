@@ -2,14 +2,20 @@
 
 mod configmap_missing;
 mod crash_loop;
+mod dependency_not_ready;
+mod dependency_ready_too_early;
+mod depends_on_drift;
+mod healthcheck_on_removed_job;
 mod hook_budget_below_cold_start;
 mod hook_target_unreachable;
 mod hook_timeout_too_short;
 mod image_not_loaded;
+mod job_before_its_secret;
 mod job_template_immutable;
 mod node_selector_unsatisfiable;
 mod rollout_timeout_too_short;
 mod secret_missing;
+mod substitution_missing;
 mod ttl_deleted_job;
 
 use super::Detector;
@@ -18,14 +24,20 @@ use super::Detector;
 pub const DETECTORS: &[&Detector] = &[
     &configmap_missing::DETECTOR,
     &crash_loop::DETECTOR,
+    &dependency_not_ready::DETECTOR,
+    &dependency_ready_too_early::DETECTOR,
+    &depends_on_drift::DETECTOR,
+    &healthcheck_on_removed_job::DETECTOR,
     &hook_budget_below_cold_start::DETECTOR,
     &hook_target_unreachable::DETECTOR,
     &hook_timeout_too_short::DETECTOR,
     &image_not_loaded::DETECTOR,
+    &job_before_its_secret::DETECTOR,
     &job_template_immutable::DETECTOR,
     &node_selector_unsatisfiable::DETECTOR,
     &rollout_timeout_too_short::DETECTOR,
     &secret_missing::DETECTOR,
+    &substitution_missing::DETECTOR,
     &ttl_deleted_job::DETECTOR,
 ];
 

@@ -3,17 +3,67 @@
 use jiff::SignedDuration;
 
 use super::{Symptom, Symptoms, workloads};
-use crate::diagnosis::attempt::{Attempt, State, attempt, duration};
+use crate::diagnosis::attempt::{Attempt, State, attempt, duration, message, of_flux};
+use crate::diagnosis::dependencies::{Standing, unmet, waits};
 use crate::diagnosis::hooks::{Blocker, blockers, title};
 use crate::diagnosis::logs::quoted;
-use crate::evidence::Evidence;
+use crate::diagnosis::progress::plain;
+use crate::evidence::{Evidence, Life};
 
 /// Adds the release, and below it everything that it waits for.
 pub fn add(evidence: &Evidence, symptoms: &mut Symptoms) {
-    let Some(attempt) = attempt(evidence).filter(|attempt| attempt.state != State::Succeeded) else {
-        return;
+    let Some(attempt) = attempt(evidence) else { return };
+    match attempt.flux().filter(|life| attempt.state != State::Succeeded && waits(life)) {
+        Some(life) => add_waiting(evidence, symptoms, life, None, attempt.state == State::Failed),
+        None => add_attempt(evidence, symptoms, &attempt, None),
+    }
+}
+
+/// Adds an object of Flux's that waits for its dependencies, and below it what is to be seen of those.
+fn add_waiting(evidence: &Evidence, symptoms: &mut Symptoms, life: &Life, parent: Option<usize>, settled: bool) {
+    let unmet = unmet(evidence, life);
+    let (kind, name, namespace) = (life.text("/kind"), life.name(), life.text("/metadata/namespace"));
+    let titles: Vec<String> = unmet
+        .iter()
+        .map(|one| format!("{} {}", one.reference.kind, one.reference.name))
+        .collect();
+    let what = match titles.as_slice() {
+        [] => format!("its dependencies: {}", quoted(message(life))),
+        titles => titles.join(" and "),
     };
-    let blockers = blockers(evidence, &attempt);
+    let at = symptoms.push(Symptom {
+        subject: plain(&life.reference()),
+        about: unmet.iter().map(|one| one.reference.clone()).collect(),
+        statement: format!("{kind} {namespace}/{name} does not begin, because it waits for {what}"),
+        since: life.first_seen(),
+        by: evidence.now,
+        parent,
+        settled,
+    });
+    for one in unmet {
+        let Some(dependency) = one
+            .life
+            .filter(|_| matches!(one.standing, Standing::Waits | Standing::Failed | Standing::Progressing))
+        else {
+            continue;
+        };
+        // Those of a circle have been told of.
+        if symptoms.all.iter().any(|symptom| symptom.subject.same(&one.reference)) {
+            continue;
+        }
+        match one.standing {
+            Standing::Waits => add_waiting(evidence, symptoms, dependency, Some(at), settled),
+            _ => add_attempt(evidence, symptoms, &of_flux(evidence, dependency), Some(at)),
+        }
+    }
+}
+
+/// Adds an attempt, and below it everything that it waits for.
+fn add_attempt(evidence: &Evidence, symptoms: &mut Symptoms, attempt: &Attempt<'_>, parent: Option<usize>) {
+    if attempt.state == State::Succeeded {
+        return;
+    }
+    let blockers = blockers(evidence, attempt);
     if attempt.state == State::Running && blockers.is_empty() {
         return;
     }
@@ -22,21 +72,22 @@ pub fn add(evidence: &Evidence, symptoms: &mut Symptoms) {
     let waits_since = blockers.iter().map(|blocker| blocker.since).min().unwrap_or(attempt.started_at);
     let since = attempt.ended_at.unwrap_or(waits_since);
     let by = attempt.ended_at.unwrap_or(evidence.now);
-    let parent = stalled(&attempt).map(|statement| {
-        symptoms.push(Symptom {
+    let parent = match stalled(attempt) {
+        None => parent,
+        Some(statement) => Some(symptoms.push(Symptom {
             subject: attempt.subject(),
             about: Vec::new(),
             statement,
             since,
             by,
-            parent: None,
+            parent,
             settled,
-        })
-    });
+        })),
+    };
     let release = symptoms.push(Symptom {
         subject: attempt.subject(),
         about: blockers.iter().map(|blocker| blocker.reference.clone()).collect(),
-        statement: statement(&attempt, &blockers),
+        statement: statement(attempt, &blockers),
         since,
         by,
         parent,
@@ -49,7 +100,7 @@ pub fn add(evidence: &Evidence, symptoms: &mut Symptoms) {
 
 /// `HelmRelease openhands/openhands is stalled after 2 attempts`
 fn stalled(attempt: &Attempt<'_>) -> Option<String> {
-    let life = attempt.helm_release.filter(|life| life.condition("Stalled") == "True")?;
+    let life = attempt.flux().filter(|life| life.condition("Stalled") == "True")?;
     let failures = life
         .number("/status/installFailures")
         .or(life.number("/status/upgradeFailures"))
@@ -61,7 +112,7 @@ fn stalled(attempt: &Attempt<'_>) -> Option<String> {
         None => String::new(),
     };
     let namespace = life.text("/metadata/namespace");
-    Some(format!("HelmRelease {namespace}/{} is stalled{after}", life.name()))
+    Some(format!("{} {namespace}/{} is stalled{after}", life.text("/kind"), life.name()))
 }
 
 fn statement(attempt: &Attempt<'_>, blockers: &[Blocker]) -> String {

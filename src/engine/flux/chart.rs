@@ -1,4 +1,4 @@
-//! Packs a chart as a source of Flux's would serve it.
+//! Packs a chart or a folder of manifests as a source of Flux's would serve it.
 
 use std::fs;
 use std::io;
@@ -7,7 +7,10 @@ use std::path::Path;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde::Deserialize;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
+
+use crate::scenario::placeholders::filled;
 
 /// Why a chart could not be packed.
 #[derive(Debug, thiserror::Error)]
@@ -51,11 +54,38 @@ pub fn pack(folder: &Path) -> Result<Package, ChartError> {
             return Err(ChartError::Incomplete(field));
         }
     }
+    let mut tar = archive();
+    add(&mut tar, folder, Path::new(&name), &|_, bytes| bytes)?;
+    packed(name, version, tar)
+}
+
+/// Packs a folder of manifests; `values` fills in what stands in `${…}`.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn pack_manifests(folder: &Path, name: &str, values: &Value) -> Result<Package, ChartError> {
+    let mut tar = archive();
+    let fill = |_: &Path, bytes: Vec<u8>| match String::from_utf8(bytes) {
+        Ok(text) => filled(&text, values).into_bytes(),
+        Err(other) => other.into_bytes(),
+    };
+    add(&mut tar, folder, Path::new(""), &fill)?;
+    let mut package = packed(name.to_owned(), String::new(), tar)?;
+    // Manifests bear no version; as with a bucket, their content is their revision.
+    package.version = format!("latest@sha256:{}", package.sha256);
+    Ok(package)
+}
+
+type Archive = tar::Builder<GzEncoder<Vec<u8>>>;
+
+fn archive() -> Archive {
     let mut tar = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::default()));
     // No times, no owners: the digest is that of the content.
     tar.mode(tar::HeaderMode::Deterministic);
-    tar.follow_symlinks(true);
-    add(&mut tar, folder, Path::new(&name))?;
+    tar
+}
+
+fn packed(name: String, version: String, tar: Archive) -> Result<Package, ChartError> {
     let bytes = tar.into_inner()?.finish()?;
     let sha256 = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
     Ok(Package {
@@ -66,16 +96,20 @@ pub fn pack(folder: &Path) -> Result<Package, ChartError> {
     })
 }
 
-fn add<W: io::Write>(tar: &mut tar::Builder<W>, folder: &Path, at: &Path) -> io::Result<()> {
+fn add(tar: &mut Archive, folder: &Path, at: &Path, change: &dyn Fn(&Path, Vec<u8>) -> Vec<u8>) -> io::Result<()> {
     let mut entries = fs::read_dir(folder)?.collect::<Result<Vec<_>, _>>()?;
     entries.sort_by_key(fs::DirEntry::file_name);
     for entry in entries {
         let (path, inside) = (entry.path(), at.join(entry.file_name()));
         // Of a link what it leads to counts.
         if fs::metadata(&path)?.is_dir() {
-            add(tar, &path, &inside)?;
+            add(tar, &path, &inside, change)?;
         } else {
-            tar.append_path_with_name(&path, inside)?;
+            let bytes = change(&path, fs::read(&path)?);
+            let mut header = tar::Header::new_gnu();
+            header.set_size(bytes.len() as u64);
+            header.set_mode(0o644);
+            tar.append_data(&mut header, inside, bytes.as_slice())?;
         }
     }
     Ok(())
@@ -106,6 +140,24 @@ mod tests {
             .map(|entry| entry.unwrap().path().unwrap().display().to_string())
             .collect();
         assert_eq!(names, ["pub/Chart.yaml", "pub/templates/a.yaml"]);
+    }
+
+    #[test]
+    fn manifests_are_filled_in_and_named_by_their_content() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("app")).unwrap();
+        fs::write(folder.path().join("app/job.yaml"), "image: ${images.tools} ${DOMAIN}").unwrap();
+        let values = serde_json::json!({"images": {"tools": "tools:1"}});
+        let package = pack_manifests(folder.path(), "jobs", &values).unwrap();
+        assert_eq!(package.version, format!("latest@sha256:{}", package.sha256));
+        let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(package.bytes.as_slice()));
+        let mut entry = archive.entries().unwrap().next().unwrap().unwrap();
+        let mut text = String::new();
+        io::Read::read_to_string(&mut entry, &mut text).unwrap();
+        assert_eq!(
+            (entry.path().unwrap().display().to_string().as_str(), text.as_str()),
+            ("app/job.yaml", "image: tools:1 ${DOMAIN}")
+        );
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::stream;
 use crate::command::Stream;
 
 /// Conditions that tell how a release fares, in the order in which a person would read them.
-const CONDITIONS: [&str; 5] = ["Released", "TestSuccess", "Remediated", "Ready", "Stalled"];
+const CONDITIONS: [&str; 6] = ["Released", "TestSuccess", "Remediated", "Healthy", "Ready", "Stalled"];
 
 /// So many failures in a row of a release that is tried for ever, and whoever follows it has seen enough.
 const ENOUGH: i64 = 3;
@@ -109,6 +109,7 @@ impl Follower {
             return Some(false);
         }
         match of("Ready") {
+            Some(("False", reason, _)) if TRIED.contains(&reason) => Some(false),
             Some(("False", reason, message)) if !ATTEMPTED.contains(&reason) => {
                 let said = message.to_owned();
                 let since = self
@@ -134,6 +135,9 @@ impl Follower {
 
 /// Reasons that tell of an attempt; another one may follow.
 const ATTEMPTED: [&str; 5] = ["InstallFailed", "UpgradeFailed", "RollbackFailed", "UninstallFailed", "TestFailed"];
+
+/// Reasons that tell of a Kustomization's attempt; the next one comes only after its interval.
+const TRIED: [&str; 4] = ["BuildFailed", "HealthCheckFailed", "PruneFailed", "ReconciliationFailed"];
 
 /// Whether failed attempts are followed by others without an end.
 fn tries_for_ever(release: &Value) -> bool {

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Ended, EngineError, Operation, Request, Wait};
 use crate::command::{Command, Stream};
 use crate::evidence::{EngineStart, Fact, Recorder};
+use crate::scenario::Content;
 use crate::wait::{Seen, WaitError, until};
 use follow::Follower;
 
@@ -34,8 +35,8 @@ const LOOK: Duration = Duration::from_millis(200);
 /// Why Flux could not be asked. That a release failed is no error.
 #[derive(Debug, thiserror::Error)]
 pub enum FluxError {
-    #[error("failed to pack the chart {}: {source}", chart.display())]
-    Chart { chart: PathBuf, source: chart::ChartError },
+    #[error("failed to pack {}: {source}", folder.display())]
+    Chart { folder: PathBuf, source: chart::ChartError },
     #[error("failed to put the values of {release} together: {source}")]
     Values { release: String, source: objects::ValuesError },
     #[error("failed to read the definitions of Flux's objects in {}: {source}; run `rekindle clean` to have them made again", path.display())]
@@ -63,15 +64,18 @@ pub struct Flux {
     name: String,
     /// "v1.6.4"
     version: String,
+    /// Of the kustomize-controller, which all shards share.
+    kustomize: String,
     client: Client,
 }
 
 impl Flux {
     /// The controller of an engine's name, which [`system::install`] has started.
-    pub fn new(name: &str, version: &str, client: &Client) -> Self {
+    pub fn new(name: &str, version: &str, kustomize: &str, client: &Client) -> Self {
         Self {
             name: name.to_owned(),
             version: version.to_owned(),
+            kustomize: kustomize.to_owned(),
             client: client.clone(),
         }
     }
@@ -80,9 +84,16 @@ impl Flux {
         &self.version
     }
 
+    pub fn kustomize_version(&self) -> &str {
+        &self.kustomize
+    }
+
     /// How it waits where nobody says: with Helm's own code, or with the watcher's rules, asked again and again.
-    fn usual_wait(&self) -> &'static str {
-        if self.name == "flux-2.7" { "legacy" } else { "poller" }
+    fn usual_wait(&self, content: &Content) -> &'static str {
+        match content {
+            Content::Chart(_) if self.name == "flux-2.7" => "legacy",
+            _ => "poller",
+        }
     }
 
     /// The request as a person would type it.
@@ -92,12 +103,13 @@ impl Flux {
             overlay: Value::Null,
             ..request.clone()
         };
-        let Ok(release) = objects::release(&own, &self.name) else {
+        let Ok(release) = objects::asked(&own, &self.name) else {
             return String::new();
         };
         let kubectl = Command::new("kubectl", Duration::ZERO);
+        let resource = request.content.kind().to_lowercase();
         if let Some(reset) = request.reset {
-            let annotations: Vec<String> = objects::requests(reset, "$(date +%s)")
+            let annotations: Vec<String> = objects::requests(Some(reset), "$(date +%s)")
                 .as_object()
                 .into_iter()
                 .flatten()
@@ -119,7 +131,7 @@ impl Flux {
                 format!("{} | {}", written.display(), kubectl.args(["apply", "--filename", "-"]).display())
             }
             Operation::Upgrade => kubectl
-                .args(["--namespace", &request.namespace, "patch", "helmrelease", &request.release])
+                .args(["--namespace", &request.namespace, "patch", &resource, &request.release])
                 .args(["--type", "merge", "--patch", &objects::patch(&release, &request.spec).to_string()])
                 .display(),
         }
@@ -127,8 +139,9 @@ impl Flux {
 
     /// The removal of a request's release as a person would type it.
     pub fn display_uninstall(&self, request: &Request) -> String {
+        let resource = request.content.kind().to_lowercase();
         Command::new("kubectl", Duration::ZERO)
-            .args(["--namespace", &request.namespace, "delete", "helmrelease", &request.release])
+            .args(["--namespace", &request.namespace, "delete", &resource, &request.release])
             .display()
     }
 
@@ -137,8 +150,12 @@ impl Flux {
         Api::namespaced_with(self.client.clone(), namespace, &resource)
     }
 
-    fn releases(&self, namespace: &str) -> Api<DynamicObject> {
-        self.api("helm.toolkit.fluxcd.io", "v2", "HelmRelease", namespace)
+    /// The objects of the kind that a request is for.
+    fn of(&self, request: &Request) -> Api<DynamicObject> {
+        match request.content {
+            Content::Chart(_) => self.api("helm.toolkit.fluxcd.io", "v2", "HelmRelease", &request.namespace),
+            Content::Manifests(_) => self.api("kustomize.toolkit.fluxcd.io", "v1", "Kustomization", &request.namespace),
+        }
     }
 
     /// Deletes the release of a request and waits until the controller has uninstalled it.
@@ -146,13 +163,13 @@ impl Flux {
     /// # Errors
     /// When the API refuses it, or it does not go.
     pub async fn uninstall(&self, request: &Request, cancel: &CancellationToken) -> Result<(), EngineError> {
-        let name = request.release.as_str();
-        let releases = self.releases(&request.namespace);
+        let (name, kind) = (request.release.as_str(), request.content.kind());
+        let releases = self.of(request);
         match releases.delete(name, &DeleteParams::default()).await {
             Err(kube::Error::Api(status)) if status.is_not_found() => return Ok(()),
-            deleted => drop(deleted.map_err(FluxError::api(format!("delete HelmRelease {name}")))?),
+            deleted => drop(deleted.map_err(FluxError::api(format!("delete {kind} {name}")))?),
         }
-        let what = format!("the end of HelmRelease {name}");
+        let what = format!("the end of {kind} {name}");
         let gone = until(&what, request.timeout * 2 + SLACK, LOOK, cancel, || async {
             match releases.get_opt(name).await {
                 Ok(None) => Seen::Done(()),
@@ -175,19 +192,21 @@ impl Flux {
 
     /// Applies the release; what was applied, and the token under which it was asked to try again.
     async fn apply(&self, request: &Request) -> Result<(DynamicObject, Option<String>), EngineError> {
-        let mut release = objects::release(request, &self.name).map_err(|source| FluxError::Values {
+        let mut release = objects::asked(request, &self.name).map_err(|source| FluxError::Values {
             release: request.release.clone(),
             source,
         })?;
-        let token = request.reset.map(|_| Timestamp::now().to_string());
-        if let Some((reset, token)) = request.reset.zip(token.as_deref()) {
-            release["metadata"]["annotations"] = objects::requests(reset, token);
+        // A Kustomization that has not changed is not looked at before its interval is over: what others have put right does not count until then.
+        let asks = request.reset.is_some() || matches!(request.content, Content::Manifests(_));
+        let token = asks.then(|| Timestamp::now().to_string());
+        if let Some(token) = &token {
+            release["metadata"]["annotations"] = objects::requests(request.reset, token);
         }
         let applied = self
-            .releases(&request.namespace)
+            .of(request)
             .patch(&request.release, &PatchParams::apply(MANAGER).force(), &Patch::Apply(&release))
             .await
-            .map_err(FluxError::api(format!("apply HelmRelease {}", request.release)))?;
+            .map_err(FluxError::api(format!("apply {} {}", request.content.kind(), request.release)))?;
         Ok((applied, token))
     }
 
@@ -202,23 +221,30 @@ impl Flux {
                 recorder.record(fact);
             }
         };
-        let wait = request.told.wait.map_or(self.usual_wait(), Wait::as_str);
+        let wait = request.told.wait.map_or(self.usual_wait(&request.content), Wait::as_str);
         record(Fact::EngineStarted(EngineStart {
             engine: self.name.clone(),
-            version: self.version.clone(),
-            operation: request.operation.as_str().to_owned(),
+            version: match request.content {
+                Content::Chart(_) => self.version.clone(),
+                Content::Manifests(_) => self.kustomize.clone(),
+            },
+            operation: match request.content {
+                Content::Chart(_) => request.operation.as_str().to_owned(),
+                Content::Manifests(_) => "reconciliation".to_owned(),
+            },
             release: request.release.clone(),
             namespace: request.namespace.clone(),
             wait: wait.to_owned(),
             wait_for_jobs: request.told.wait != Some(Wait::HookOnly),
             timeout_ms: u64::try_from(request.timeout.as_millis()).unwrap_or(u64::MAX),
+            kustomization: matches!(request.content, Content::Manifests(_)),
         }));
         let started = Instant::now();
         let (applied, token) = self.apply(request).await?;
-        let releases = self.releases(&request.namespace);
+        let releases = self.of(request);
         let generation = applied.metadata.generation.unwrap_or_default();
         let follower = Mutex::new(Follower::new(generation, token, request.timeout));
-        let what = format!("the end of HelmRelease {}", request.release);
+        let what = format!("the end of {} {}", request.content.kind(), request.release);
         let ended = until(&what, request.timeout * WAITS + SLACK, LOOK, cancel, || async {
             let object = match releases.get(&request.release).await {
                 Ok(object) => serde_json::to_value(&object).unwrap_or_default(),
@@ -247,8 +273,16 @@ impl Flux {
 
     /// Serves the chart inside the cluster, and says so in a source that the release refers to.
     async fn publish(&self, request: &Request) -> Result<(), FluxError> {
-        let package = chart::pack(&request.chart).map_err(|source| FluxError::Chart {
-            chart: request.chart.clone(),
+        let packed = match &request.content {
+            Content::Chart(folder) => chart::pack(folder),
+            Content::Manifests(folder) => {
+                let mut values = request.overlay.clone();
+                values["namespace"] = request.namespace.as_str().into();
+                chart::pack_manifests(folder, &request.release, &values)
+            }
+        };
+        let package = packed.map_err(|source| FluxError::Chart {
+            folder: request.content.folder().to_owned(),
             source,
         })?;
         let url = system::store(&self.client, &package).await?;

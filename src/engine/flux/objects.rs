@@ -7,8 +7,8 @@ use serde_json::{Map, Value, json};
 
 use super::chart::Package;
 use crate::engine::{Request, Wait};
-use crate::scenario::Reset;
 use crate::scenario::duration::human;
+use crate::scenario::{Content, Reset};
 
 /// How often Flux tries an install again that failed, as in the documents.
 const RETRIES: u32 = 1;
@@ -57,7 +57,7 @@ pub fn artifact(package: &Package, url: &str, now: Timestamp) -> Value {
 ///
 /// # Errors
 /// When its values cannot be read.
-pub fn release(request: &Request, shard: &str) -> Result<Value, ValuesError> {
+fn release(request: &Request, shard: &str) -> Result<Value, ValuesError> {
     let wait = request.told.wait;
     let mut action = json!({"remediation": {"retries": RETRIES}});
     if wait == Some(Wait::HookOnly) {
@@ -85,6 +85,41 @@ pub fn release(request: &Request, shard: &str) -> Result<Value, ValuesError> {
         "metadata": {"name": request.release, "namespace": request.namespace, "labels": {SHARD: shard}},
         "spec": spec,
     }))
+}
+
+/// What a request asks for: a release, or a Kustomization.
+///
+/// # Errors
+/// When its values cannot be read.
+pub fn asked(request: &Request, shard: &str) -> Result<Value, ValuesError> {
+    match &request.content {
+        Content::Chart(_) => release(request, shard),
+        Content::Manifests(_) => Ok(kustomization(request)),
+    }
+}
+
+/// The Kustomization that a request asks for.
+fn kustomization(request: &Request) -> Value {
+    let mut spec = json!({
+        "interval": INTERVAL,
+        "timeout": human(request.timeout),
+        // Whoever follows it has seen enough after the first try; the next one may be the remedy's.
+        "retryInterval": INTERVAL,
+        "sourceRef": {"kind": "ExternalArtifact", "name": request.release},
+        "path": "./",
+        "prune": true,
+        "targetNamespace": request.namespace,
+        "wait": request.told.wait != Some(Wait::HookOnly),
+    });
+    if !request.spec.is_null() {
+        json_patch::merge(&mut spec, &request.spec);
+    }
+    json!({
+        "apiVersion": "kustomize.toolkit.fluxcd.io/v1",
+        "kind": "Kustomization",
+        "metadata": {"name": request.release, "namespace": request.namespace},
+        "spec": spec,
+    })
 }
 
 /// All values of a request, the later ones over the earlier, as Helm lays them.
@@ -133,9 +168,12 @@ fn typed(text: &str) -> Value {
     }
 }
 
-/// What of a release a person changes, as `kubectl patch` takes it: the timeout, the values, and what is special about it.
+/// What of a release or a Kustomization a person changes, as `kubectl patch` takes it: the timeout, the values, and what is special about it.
 pub fn patch(release: &Value, special: &Value) -> Value {
-    let mut spec = json!({"timeout": release["spec"]["timeout"], "values": release["spec"]["values"]});
+    let mut spec = json!({"timeout": release["spec"]["timeout"]});
+    if let Some(values) = release["spec"].get("values") {
+        spec["values"] = values.clone();
+    }
     for key in special.as_object().into_iter().flat_map(Map::keys) {
         spec[key] = release["spec"].get(key).cloned().unwrap_or(Value::Null);
     }
@@ -143,10 +181,13 @@ pub fn patch(release: &Value, special: &Value) -> Value {
 }
 
 /// The annotations that ask the controller to try again, each with this token, as `flux reconcile helmrelease --reset` writes them.
-pub fn requests(reset: Reset, token: &str) -> Value {
-    let mut annotations = json!({"reconcile.fluxcd.io/requestedAt": token, "reconcile.fluxcd.io/resetAt": token});
-    if reset.force {
-        annotations["reconcile.fluxcd.io/forceAt"] = token.into();
+pub fn requests(reset: Option<Reset>, token: &str) -> Value {
+    let mut annotations = json!({"reconcile.fluxcd.io/requestedAt": token});
+    if let Some(reset) = reset {
+        annotations["reconcile.fluxcd.io/resetAt"] = token.into();
+        if reset.force {
+            annotations["reconcile.fluxcd.io/forceAt"] = token.into();
+        }
     }
     annotations
 }
@@ -163,7 +204,7 @@ mod tests {
             operation: Operation::Install,
             release: "openhands".to_owned(),
             namespace: "a".to_owned(),
-            chart: "chart".into(),
+            content: Content::Chart("chart".into()),
             values: Vec::new(),
             overlay: json!({"images": {"tools": "t"}}),
             set: vec![

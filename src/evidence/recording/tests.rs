@@ -58,6 +58,7 @@ fn every_fact() -> Vec<Fact> {
             wait: "watcher".into(),
             wait_for_jobs: true,
             timeout_ms: 20_000,
+            kustomization: false,
         }),
         Fact::EngineLine {
             stream: Stream::Stderr,

@@ -52,6 +52,7 @@ fn upgrading(from: &Value, to: &Value) -> Scene {
         wait: "legacy".into(),
         wait_for_jobs: true,
         timeout_ms: 20_000,
+        kustomization: false,
     }));
     let pending = record(&scene, 2, "pending-upgrade", "Preparing upgrade", vec![to.clone()]);
     scene.at(50).push(pending);

@@ -22,6 +22,7 @@ fn begun(wait: &str, names: &[&str], hooks: Vec<Hook>) -> Scene {
         wait: wait.into(),
         wait_for_jobs: true,
         timeout_ms: 8000,
+        kustomization: false,
     }));
     let manifest: Vec<Value> = names.iter().map(|name| rolling(name, 0).0).collect();
     scene.at(900).record("pending-install", hooks, manifest).at(1000);

@@ -29,6 +29,7 @@ fn start(wait: &str, operation: &str) -> EngineStart {
         wait: wait.into(),
         wait_for_jobs: true,
         timeout_ms: 20_000,
+        kustomization: false,
     }
 }
 
