@@ -12,7 +12,7 @@ use super::ClusterError;
 use super::archive::{self, Archive};
 use super::config::{self, OWNER};
 use super::docker::Container;
-use super::inside::{LOAD, exec, last_words, load, reworded};
+use super::inside::{LOAD, exec, last_words, load, load_archive, reworded};
 use super::journal::{Entry, Journal};
 use super::owner::Access;
 use super::pool::Pool;
@@ -46,6 +46,8 @@ pub struct Plan<'a> {
     pub kind: &'a Path,
     pub images: &'a [String],
     pub archive: &'a Archive,
+    /// An archive of engines that work in the cluster, and the images in it.
+    pub engines: Option<(&'a Path, &'a [String])>,
     pub entry: &'a Entry,
     pub journal: &'a Journal,
     pub api_port: u16,
@@ -147,7 +149,14 @@ impl Plan<'_> {
             parts.cancel();
             error
         };
-        let (images, configured) = tokio::join!(async { self.load(&parts).await.map_err(stop) }, async {
+        let loaded = async {
+            self.load(&parts).await?;
+            match self.engines {
+                Some((archive, images)) => load_archive(archive, images, self.node(), &parts).await,
+                None => Ok(()),
+            }
+        };
+        let (images, configured) = tokio::join!(async { loaded.await.map_err(stop) }, async {
             self.configure(port, &address, &parts).await.map_err(stop)
         },);
         first_cause([images, configured], cancel)

@@ -189,8 +189,10 @@ impl Cluster {
     ) -> Result<(Entry, owner::Access), ClusterError> {
         let images = images(toolchain);
         let archive = archive::Archive::of(&images, &options.state, cancel).await?;
+        let flux = toolchain.flux.as_ref().map(|flux| (flux.archive.as_path(), flux.built()));
         let plan = create::Plan {
             archive: &archive,
+            engines: flux.as_ref().map(|(archive, images)| (*archive, images.as_slice())),
             kind: &toolchain.kind,
             images: &images,
             entry: &entry,
@@ -200,6 +202,7 @@ impl Cluster {
         let access = plan.run(events, cancel).await?;
         entry.ca_sha256.clone_from(&access.ca_sha256);
         entry.loaded = images;
+        entry.archived = flux.map(|(_, images)| images).unwrap_or_default();
         entry.phase = if options.keep { Phase::Standing } else { Phase::Up };
         prove(&access, &entry).await?;
         journal.write(&entry)?;

@@ -52,6 +52,12 @@ impl Deed {
             }
             Self::Install(_) => return None,
             Self::Apply(file) => kubectl().args(["apply", "--filename", &file.display().to_string()]).display(),
+            // What Flux has a word of its own for.
+            Self::Patch { object, patch } if object.api_version.contains("toolkit.fluxcd.io/") && is_suspension(patch).is_some() => {
+                let verb = if is_suspension(patch) == Some(true) { "suspend" } else { "resume" };
+                let flux = Command::new("flux", Duration::ZERO).args(["--namespace", namespace, verb]);
+                flux.args([object.resource().as_str(), object.name.as_str()]).display()
+            }
             Self::Patch { object, patch } => {
                 let (kind, patch) = (object.resource(), patch.to_string());
                 let patched = kubectl().args(["patch", kind.as_str(), object.name.as_str()]);
@@ -62,6 +68,13 @@ impl Deed {
                 .display(),
         })
     }
+}
+
+/// Whether a patch does nothing but suspend or resume.
+fn is_suspension(patch: &Value) -> Option<bool> {
+    let spec = patch.get("spec")?.as_object()?;
+    let alone = spec.len() == 1 && patch.as_object()?.len() == 1;
+    spec.get("suspend")?.as_bool().filter(|_| alone)
 }
 
 impl ObjectName {
@@ -94,6 +107,19 @@ mod tests {
             "kubectl --namespace shop create secret generic db --from-literal=password=…"
         );
         assert_eq!(typed(Deed::Delete(secret.clone())), "kubectl --namespace shop delete secret db");
+        let release = ObjectName {
+            api_version: "helm.toolkit.fluxcd.io/v2".to_owned(),
+            kind: "HelmRelease".to_owned(),
+            name: "db".to_owned(),
+        };
+        let resumed = json!({"spec": {"suspend": false}});
+        assert_eq!(
+            typed(Deed::Patch {
+                object: release,
+                patch: resumed
+            }),
+            "flux --namespace shop resume helmrelease db"
+        );
         let patch = json!({"metadata": {"finalizers": null}});
         assert_eq!(
             typed(Deed::Patch { object: secret, patch }),

@@ -127,6 +127,16 @@ impl Follower {
         }
     }
 
+    /// What the controller said last, where it could not even get what it was to install: the artifact is the harness's own.
+    pub fn unfetched(&self) -> Option<String> {
+        let ready = self.said.iter().find(|(of, _)| of == "Ready")?;
+        let (_, said) = ready
+            .1
+            .split_once("False ArtifactFailed: ")
+            .or_else(|| ready.1.split_once("False SourceNotReady: "))?;
+        Some(said.to_owned())
+    }
+
     /// All that was said of failures, a line each.
     pub fn complaints(&self) -> String {
         self.complaints.join("\n")
@@ -209,6 +219,17 @@ mod tests {
         let mut failed = waits;
         failed["status"]["conditions"][0]["reason"] = json!("InstallFailed");
         assert_eq!(follower.ended(&failed, begin + MINUTE * 9), None);
+    }
+
+    #[test]
+    fn what_could_not_be_fetched_is_told_apart() {
+        let mut follower = Follower::new(1, None, MINUTE);
+        let mut object = release(1, &[("Ready", "False", "computed digest doesn't match")]);
+        follower.news(&object);
+        assert_eq!(follower.unfetched(), None);
+        object["status"]["conditions"][0]["reason"] = json!("ArtifactFailed");
+        follower.news(&object);
+        assert_eq!(follower.unfetched().as_deref(), Some("computed digest doesn't match"));
     }
 
     #[test]

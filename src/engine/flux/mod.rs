@@ -43,6 +43,16 @@ pub enum FluxError {
     Definitions { path: PathBuf, source: std::io::Error },
     #[error("failed to {doing}: {source}")]
     Api { doing: String, source: Box<kube::Error> },
+    #[error(
+        "{kind} {name} could not be begun, because Flux did not get what it was given: {message}; this is the harness's failure, and no scenario's"
+    )]
+    Artifact { kind: &'static str, name: String, message: String },
+    #[error("{controller} does not get ready: {state}{}", log.as_ref().map(|log| format!("; its log ends with: {log}")).unwrap_or_default())]
+    Controller {
+        controller: String,
+        state: String,
+        log: Option<String>,
+    },
     #[error(transparent)]
     Wait(#[from] WaitError),
 }
@@ -109,21 +119,9 @@ impl Flux {
         let kubectl = Command::new("kubectl", Duration::ZERO);
         let resource = request.content.kind().to_lowercase();
         if let Some(reset) = request.reset {
-            let annotations: Vec<String> = objects::requests(Some(reset), "$(date +%s)")
-                .as_object()
-                .into_iter()
-                .flatten()
-                .map(|(key, value)| format!(" {key}={}", value.as_str().unwrap_or_default()))
-                .collect();
-            let annotate = kubectl.args([
-                "--namespace",
-                &request.namespace,
-                "annotate",
-                "--overwrite",
-                "helmrelease",
-                &request.release,
-            ]);
-            return format!("{}{}", annotate.display(), annotations.concat());
+            let flux = Command::new("flux", Duration::ZERO).args(["--namespace", &request.namespace]);
+            let reconcile = flux.args(["reconcile", &resource, &request.release, "--reset"]);
+            return if reset.force { reconcile.arg("--force") } else { reconcile }.display();
         }
         match request.operation {
             Operation::Install => {
@@ -260,6 +258,11 @@ impl Flux {
             }
         });
         let succeeded = ended.await.map_err(FluxError::from)?;
+        let refused = follower.lock().unwrap_or_else(PoisonError::into_inner).unfetched();
+        if let Some(message) = refused {
+            let (kind, name) = (request.content.kind(), request.release.clone());
+            return Err(FluxError::Artifact { kind, name, message }.into());
+        }
         let exit_code = Some(i32::from(!succeeded));
         record(Fact::EngineEnded { exit_code });
         let follower = follower.into_inner().unwrap_or_else(PoisonError::into_inner);

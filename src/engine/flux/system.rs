@@ -6,10 +6,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::Client;
-use kube::api::{Api, DynamicObject, Patch, PatchParams};
+use kube::api::{Api, DynamicObject, ListParams, LogParams, Patch, PatchParams};
 use kube::core::{ApiResource, GroupVersionKind};
+use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -18,7 +19,7 @@ use super::objects::SHARD;
 use super::{FluxError, MANAGER};
 use crate::events::Events;
 use crate::toolchain::Flux;
-use crate::wait::{Seen, until};
+use crate::wait::{Seen, WaitError, until};
 
 /// Where Flux lives in every cluster.
 const NAMESPACE: &str = "flux-system";
@@ -68,22 +69,65 @@ pub async fn install(
         .filter_map(|one| one.pointer("/metadata/name")?.as_str())
         .chain([ARTIFACTS])
         .collect();
-    until("Flux's controllers", READY, LOOK, cancel, || async {
+    let mut late = None;
+    let ready = until("Flux's controllers", READY, LOOK, cancel, || async {
         for name in &wanted {
             match deployments.get(name).await {
                 Ok(deployment) if available(&deployment) => {}
                 Ok(_) => {
                     step.progress(format!("waiting: {name} is not ready"));
-                    return Seen::NotYet(format!("Deployment {name} is not ready"));
+                    return Seen::NotYet((*name).to_owned());
                 }
                 Err(error) => return Seen::NotYet(error.to_string()),
             }
         }
         Seen::Done(())
     })
-    .await?;
+    .await;
+    if let Err(WaitError::Deadline { last, .. }) = &ready {
+        late = wanted.iter().find(|name| *name == last);
+    }
+    if let Some(name) = late {
+        return Err(unready(client, name).await);
+    }
+    ready?;
     step.done();
     Ok(())
+}
+
+/// What a controller that does not get ready is at, and the end of its log.
+async fn unready(client: &Client, controller: &str) -> FluxError {
+    let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
+    let newest = pods.list(&ListParams::default().labels(&format!("app={controller}"))).await;
+    let pod = newest
+        .ok()
+        .and_then(|pods| pods.items.into_iter().max_by_key(|pod| pod.metadata.creation_timestamp.clone()));
+    let (mut state, mut log) = (format!("it has no pod after {}s", READY.as_secs()), None);
+    if let Some(pod) = pod {
+        let status = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref()?.first());
+        let waiting = status.and_then(|status| status.state.as_ref()?.waiting.as_ref()?.reason.clone());
+        let restarts = status.map_or(0, |status| status.restart_count);
+        let doing = waiting.unwrap_or_else(|| "it runs and does not say that it is ready".to_owned());
+        state = format!("{doing}, {restarts} restarts within {}s", READY.as_secs());
+        log = last_lines(&pods, &pod.name_any(), restarts > 0).await;
+    }
+    FluxError::Controller {
+        controller: controller.to_owned(),
+        state,
+        log,
+    }
+}
+
+/// The last lines of a container; of the one before, where it was started again.
+async fn last_lines(pods: &Api<Pod>, pod: &str, previous: bool) -> Option<String> {
+    let wanted = LogParams {
+        tail_lines: Some(3),
+        previous,
+        ..LogParams::default()
+    };
+    let lines = pods.logs(pod, &wanted).await.ok()?;
+    let lines: Vec<&str> = lines.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    (!lines.is_empty()).then(|| lines.join(" / "))
 }
 
 /// Gives the artifact server a package, and says where it is to be fetched from.
