@@ -2,6 +2,7 @@
 
 mod configmap_missing;
 mod crash_loop;
+mod duplicate_env;
 mod hook_budget_below_cold_start;
 mod hook_target_unreachable;
 mod hook_timeout_too_short;
@@ -18,6 +19,7 @@ use super::Detector;
 pub const DETECTORS: &[&Detector] = &[
     &configmap_missing::DETECTOR,
     &crash_loop::DETECTOR,
+    &duplicate_env::DETECTOR,
     &hook_budget_below_cold_start::DETECTOR,
     &hook_target_unreachable::DETECTOR,
     &hook_timeout_too_short::DETECTOR,
