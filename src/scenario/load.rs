@@ -228,6 +228,8 @@ impl<F: Fn(Location, String) -> ScenarioError> Loader<'_, F> {
                 format!("engine of {id}: {fault}")
             } else if !name.starts_with("flux-") && self.is_for_flux(wanted) {
                 format!("engines of {id}: `{name}` knows no HelmRelease; `spec`, `awaited` and `reset` are for Flux")
+            } else if name.starts_with("flux-") && self.is_for_helm(wanted) {
+                format!("engines of {id}: `{name}` is in nobody's hands; `fate` and `rollback` are for Helm")
             } else if broken.expect.fixed_upstream.contains_key(name) {
                 if !broken.expect.engine_fails.contains_key(name) {
                     continue;
@@ -252,6 +254,18 @@ impl<F: Fn(Location, String) -> ScenarioError> Loader<'_, F> {
         let specs = [Some(&wanted.broken.spec), twin.map(|twin| &twin.spec)];
         let givens = [Some(wanted.given), twin.and_then(|twin| twin.given.as_ref())];
         specs.into_iter().flatten().any(|spec| !spec.is_null()) || givens.into_iter().flatten().any(of_given)
+    }
+
+    /// Whether something is said that only somebody who runs Helm can do.
+    fn is_for_helm(&self, wanted: &Wanted<'_>) -> bool {
+        let twin = wanted.with_twin.then_some(&self.file.twin).and_then(|twin| twin.given.as_ref());
+        let mut releases = wanted
+            .given
+            .releases
+            .iter()
+            .chain(twin.into_iter().flat_map(|given| &given.releases));
+        let mut steps = wanted.broken.remedies.values().flatten();
+        releases.any(|release| release.fate.is_some()) || steps.any(|step| matches!(step, Step::Rollback(_)))
     }
 
     /// A path that the file names, if what it names is there.

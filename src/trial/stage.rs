@@ -18,7 +18,7 @@ use crate::engine::{Ended, Engine, EngineError, Operation, Request};
 use crate::events::Event;
 use crate::evidence::{CollectError, Collector, Evidence, Header, Recorder, Timeline, health};
 use crate::outcome::Variant;
-use crate::scenario::{Pace, Settings};
+use crate::scenario::{Given, Pace, Settings};
 use crate::wait::{Seen, WaitError, until};
 
 /// How often a condition is looked at; looking costs no request.
@@ -246,8 +246,9 @@ impl<'a> Stage<'a> {
 
     /// The request that installs the chart in this trial's variant.
     pub fn install(&self, settings: &Settings) -> Request {
+        let held = Given::holds(self.before().releases.iter(), &self.trial.scenario.release);
         Request {
-            operation: Operation::Install,
+            operation: if held { Operation::Upgrade } else { Operation::Install },
             release: self.trial.scenario.release.clone(),
             namespace: self.namespace.name.clone(),
             chart: self.trial.scenario.chart.clone(),
@@ -258,6 +259,7 @@ impl<'a> Stage<'a> {
             told: self.trial.scenario.told,
             spec: settings.spec.clone(),
             reset: None,
+            kill: None,
         }
     }
 
