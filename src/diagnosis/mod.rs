@@ -26,6 +26,7 @@ pub mod place;
 #[cfg(test)]
 pub(crate) mod pool_fixture;
 pub mod progress;
+pub mod records;
 pub mod references;
 pub mod rollout;
 #[cfg(test)]

@@ -12,6 +12,7 @@ mod node_selector_unsatisfiable;
 mod resource_not_owned;
 mod rollout_timeout_too_short;
 mod secret_missing;
+mod stale_release_secret;
 mod ttl_deleted_job;
 
 use super::Detector;
@@ -30,6 +31,7 @@ pub const DETECTORS: &[&Detector] = &[
     &resource_not_owned::DETECTOR,
     &rollout_timeout_too_short::DETECTOR,
     &secret_missing::DETECTOR,
+    &stale_release_secret::DETECTOR,
     &ttl_deleted_job::DETECTOR,
 ];
 
