@@ -9,6 +9,7 @@ mod hook_timeout_too_short;
 mod image_not_loaded;
 mod job_template_immutable;
 mod node_selector_unsatisfiable;
+mod release_pending_lock;
 mod resource_not_owned;
 mod rollout_timeout_too_short;
 mod secret_missing;
@@ -28,6 +29,7 @@ pub const DETECTORS: &[&Detector] = &[
     &image_not_loaded::DETECTOR,
     &job_template_immutable::DETECTOR,
     &node_selector_unsatisfiable::DETECTOR,
+    &release_pending_lock::DETECTOR,
     &resource_not_owned::DETECTOR,
     &rollout_timeout_too_short::DETECTOR,
     &secret_missing::DETECTOR,
