@@ -21,6 +21,7 @@ pub mod limit;
 pub mod logs;
 pub mod missing;
 pub mod moments;
+pub mod no_matches;
 pub mod nodes;
 pub mod place;
 #[cfg(test)]

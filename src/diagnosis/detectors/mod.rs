@@ -2,6 +2,8 @@
 
 mod configmap_missing;
 mod crash_loop;
+mod crd_missing;
+mod depends_on_missing;
 mod duplicate_env;
 mod hook_budget_below_cold_start;
 mod hook_target_unreachable;
@@ -22,6 +24,8 @@ use super::Detector;
 pub const DETECTORS: &[&Detector] = &[
     &configmap_missing::DETECTOR,
     &crash_loop::DETECTOR,
+    &crd_missing::DETECTOR,
+    &depends_on_missing::DETECTOR,
     &duplicate_env::DETECTOR,
     &hook_budget_below_cold_start::DETECTOR,
     &hook_target_unreachable::DETECTOR,
