@@ -88,6 +88,7 @@ pub struct Command {
     stdout_file: Option<PathBuf>,
     deadline: Duration,
     lines: Option<LineSink>,
+    kill: Option<CancellationToken>,
 }
 
 #[derive(Clone)]
@@ -108,6 +109,7 @@ impl Command {
             stdout_file: None,
             deadline,
             lines: None,
+            kill: None,
         }
     }
 
@@ -191,6 +193,12 @@ impl Command {
             last: output.last_line(),
             output: Box::new(output),
         })
+    }
+
+    /// Once this is cancelled the child is killed and cannot do anything about it: its status says so, and that is no error.
+    pub fn killed_by(mut self, kill: &CancellationToken) -> Self {
+        self.kill = Some(kill.clone());
+        self
     }
 
     /// Runs to the end; the status is for the caller to judge.
@@ -281,6 +289,9 @@ impl Command {
                 Ok(Some(output)) => break output.status,
                 Ok(None) => {}
                 Err(source) => return Err(CommandError::Start { program, source }),
+            }
+            if self.kill.as_ref().is_some_and(CancellationToken::is_cancelled) {
+                end(Signal::KILL);
             }
             match &reason {
                 None if cancel.is_cancelled() => reason = Some((Instant::now(), true)),

@@ -185,6 +185,7 @@ fn hook_blockers(evidence: &Evidence, attempt: &Attempt<'_>) -> Vec<Blocker> {
     tasks(evidence)
         .iter()
         .filter(|task| task.latest.first_seen() >= begun && !recorded(task.latest))
+        .filter(|task| !of_another_release(evidence, attempt, task.latest))
         .filter(|task| !matches!(task.state(), JobState::Complete { .. }))
         .filter(|task| task.event.as_ref().is_some_and(|event| event.ends_with(&attempt.operation)))
         .map(|task| Blocker {
@@ -195,6 +196,14 @@ fn hook_blockers(evidence: &Evidence, attempt: &Attempt<'_>) -> Vec<Blocker> {
             missed: false,
         })
         .collect()
+}
+
+/// Whether another release has a hook of this kind and name.
+fn of_another_release(evidence: &Evidence, attempt: &Attempt<'_>, life: &Life) -> bool {
+    let others = evidence.releases.values().filter(|(_, record)| record.name != attempt.release);
+    others
+        .flat_map(|(_, record)| &record.hooks)
+        .any(|hook| hook.kind == life.text("/kind") && hook.name == life.name())
 }
 
 /// The event of a recorded hook that belongs to the operation.

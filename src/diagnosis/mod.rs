@@ -22,11 +22,13 @@ pub mod limit;
 pub mod logs;
 pub mod missing;
 pub mod moments;
+pub mod no_matches;
 pub mod nodes;
 pub mod place;
 #[cfg(test)]
 pub(crate) mod pool_fixture;
 pub mod progress;
+pub mod records;
 pub mod references;
 pub mod rollout;
 #[cfg(test)]

@@ -174,13 +174,62 @@ impl Helm {
     /// # Errors
     /// When Helm fails, too: there is nothing to be learnt from that here.
     pub async fn uninstall(&self, request: &Request, cancel: &CancellationToken) -> Result<(), EngineError> {
-        let command = self.command(request.timeout * 2 + SLACK).args(Self::uninstall_arguments(request));
-        let failed = |source| EngineError::Command {
+        self.beside(request, Self::uninstall_arguments(request), cancel).await
+    }
+
+    /// Removes the release of a request, and keeps its records.
+    ///
+    /// # Errors
+    /// When Helm fails, too: there is nothing to be learnt from that here.
+    pub async fn uninstall_keeping_history(&self, request: &Request, cancel: &CancellationToken) -> Result<(), EngineError> {
+        let arguments = Self::uninstall_arguments(request).into_iter();
+        self.beside(request, arguments.chain(["--keep-history".to_owned()]), cancel).await
+    }
+
+    fn rollback_arguments(request: &Request, revision: &str) -> [String; 8] {
+        let timeout = human(request.timeout);
+        let (release, namespace) = (request.release.as_str(), request.namespace.as_str());
+        [
+            "rollback",
+            release,
+            revision,
+            "--namespace",
+            namespace,
+            "--wait",
+            "--timeout",
+            &timeout,
+        ]
+        .map(str::to_owned)
+    }
+
+    /// The way back to a revision as a person would type it.
+    pub fn display_rollback(&self, request: &Request, revision: &str) -> String {
+        Command::new("helm", Duration::ZERO)
+            .args(Self::rollback_arguments(request, revision))
+            .display()
+    }
+
+    /// Takes the release of a request back to a revision.
+    ///
+    /// # Errors
+    /// When Helm fails, too: there is nothing to be learnt from that here.
+    pub async fn rollback(&self, request: &Request, revision: &str, cancel: &CancellationToken) -> Result<(), EngineError> {
+        self.beside(request, Self::rollback_arguments(request, revision), cancel).await
+    }
+
+    /// What is done to a release beside what is diagnosed.
+    async fn beside(
+        &self,
+        request: &Request,
+        arguments: impl IntoIterator<Item = String>,
+        cancel: &CancellationToken,
+    ) -> Result<(), EngineError> {
+        let command = self.command(request.timeout * 2 + SLACK).args(arguments);
+        let ran = command.run(cancel).await.map_err(|source| EngineError::Command {
             release: request.release.clone(),
             source,
-        };
-        command.run(cancel).await.map_err(failed)?;
-        Ok(())
+        });
+        ran.map(drop)
     }
 
     /// Runs Helm to its end, and records what it was told, what it printed, and how it ended. Without a recorder it is only run: what
@@ -231,6 +280,9 @@ impl Helm {
                 });
             });
         }
+        if let Some(kill) = &request.kill {
+            command = command.killed_by(kill);
+        }
         let output = command.run_any_status(cancel).await.map_err(|source| EngineError::Command {
             release: request.release.clone(),
             source,
@@ -271,6 +323,7 @@ mod tests {
             told,
             spec: Value::Null,
             reset: None,
+            kill: None,
         }
     }
 

@@ -142,6 +142,36 @@ impl Engine {
         }
     }
 
+    /// Takes the release of a request back to a revision. Flux goes back by itself.
+    ///
+    /// # Errors
+    /// When it fails, too: there is nothing to be learnt from that here.
+    pub async fn rollback(&self, request: &Request, revision: &str, cancel: &CancellationToken) -> Result<(), EngineError> {
+        match self {
+            Self::Helm(helm) => helm.rollback(request, revision, cancel).await,
+            Self::Flux(_) => Ok(()),
+        }
+    }
+
+    /// The same as a person would type it.
+    pub fn display_rollback(&self, request: &Request, revision: &str) -> String {
+        match self {
+            Self::Helm(helm) => helm.display_rollback(request, revision),
+            Self::Flux(_) => String::new(),
+        }
+    }
+
+    /// Removes the release of a request, and keeps its records. Flux has no such thing.
+    ///
+    /// # Errors
+    /// When it fails, too: there is nothing to be learnt from that here.
+    pub async fn uninstall_keeping_history(&self, request: &Request, cancel: &CancellationToken) -> Result<(), EngineError> {
+        match self {
+            Self::Helm(helm) => helm.uninstall_keeping_history(request, cancel).await,
+            Self::Flux(_) => Ok(()),
+        }
+    }
+
     /// Removes the release of a request.
     ///
     /// # Errors
@@ -188,6 +218,8 @@ pub struct Request {
     pub spec: Value,
     /// Asks to forget earlier failures and to try again; Flux only.
     pub reset: Option<Reset>,
+    /// Once this is cancelled, the engine is killed, as by a machine that goes down; Helm only.
+    pub kill: Option<CancellationToken>,
 }
 
 /// How an engine ended.

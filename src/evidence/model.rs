@@ -190,6 +190,13 @@ pub struct ReleaseRecord {
     pub manifest: Vec<Value>,
 }
 
+impl ReleaseRecord {
+    /// The name of the Secret in which Helm keeps it.
+    pub fn storage(&self) -> String {
+        format!("sh.helm.release.v1.{}.v{}", self.name, self.revision)
+    }
+}
+
 /// One thing that was noticed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "fact")]

@@ -31,6 +31,8 @@ pub enum Deed {
     },
     /// The object goes, and its end is waited for.
     Delete(ObjectName),
+    /// The release goes back to this revision.
+    Rollback(String),
 }
 
 impl Deed {
@@ -50,7 +52,7 @@ impl Deed {
                 let create = kubectl().args(["create", "configmap", name.as_str()]);
                 format!("{}{}", create.display(), literals(entries, true))
             }
-            Self::Install(_) => return None,
+            Self::Install(_) | Self::Rollback(_) => return None,
             Self::Apply(file) => kubectl().args(["apply", "--filename", &file.display().to_string()]).display(),
             // What Flux has a word of its own for.
             Self::Patch { object, patch } if object.api_version.contains("toolkit.fluxcd.io/") && is_suspension(patch).is_some() => {

@@ -30,6 +30,8 @@ pub struct Plan {
     /// What the HelmRelease says, as a merge patch; null where nothing changes.
     pub spec: Value,
     pub reset: Option<Reset>,
+    /// The release goes before everything else, and is installed anew.
+    pub uninstall: bool,
     /// What is done before the engine runs again, in this order.
     pub deeds: Vec<Deed>,
 }
@@ -83,6 +85,8 @@ impl Plan {
                 }
             }
             Step::Reset(reset) => self.reset = Some(*reset),
+            Step::Uninstall => self.uninstall = true,
+            Step::Rollback(revision) => self.deeds.push(Deed::Rollback(fill(revision, remedy)?)),
             Step::CreateSecret { name, literals } => self.deeds.push(Deed::CreateSecret {
                 name: fill(name, remedy)?,
                 literals: literals.clone(),

@@ -96,7 +96,16 @@ pub struct Given {
     pub pool: Option<GivenPool>,
 }
 
-/// A release that is not the one in question.
+impl Given {
+    /// Whether a release of this name is there after these, so that whoever comes next upgrades it, as `helm upgrade --install` does.
+    pub fn holds<'a>(mut releases: impl DoubleEndedIterator<Item = &'a GivenRelease>, name: &str) -> bool {
+        releases
+            .rfind(|release| release.name == name)
+            .is_some_and(|release| release.fate != Some(Fate::Uninstalled))
+    }
+}
+
+/// A release that is there before, or was; one of the same name as another before it is an upgrade.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GivenRelease {
@@ -116,6 +125,18 @@ pub struct GivenRelease {
     /// Whether it has to be there before anything else begins. One that is not awaited may fail; Flux only.
     #[serde(default = "yes")]
     pub awaited: bool,
+    /// What became of it; Helm only.
+    pub fate: Option<Fate>,
+}
+
+/// What became of a release before anything else began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fate {
+    /// It was uninstalled with `--keep-history`.
+    Uninstalled,
+    /// Its Helm was killed while it waited for the pods.
+    Killed,
 }
 
 fn yes() -> bool {
@@ -320,6 +341,10 @@ pub enum Step {
     Apply(#[schemars(with = "PathBuf")] Spanned<PathBuf>),
     /// Asks Flux to forget its failures and to try again, as `flux reconcile helmrelease --reset` does; Flux only.
     Reset(Reset),
+    /// The release goes with all of its records before anything else, and is installed anew.
+    Uninstall,
+    /// The release goes back to this revision, as `helm rollback` does; Helm only.
+    Rollback(String),
 }
 
 /// Names an object of the trial's namespace.

@@ -239,6 +239,8 @@ impl<F: Fn(Location, String) -> ScenarioError> Loader<'_, F> {
                 format!(
                     "engines of {id}: `{name}` knows neither HelmReleases nor Kustomizations; `manifests`, `spec` and `awaited` are for Flux"
                 )
+            } else if name.starts_with("flux-") && self.is_for_helm(wanted) {
+                format!("engines of {id}: `{name}` is in nobody's hands; `fate` and `rollback` are for Helm")
             } else if broken.expect.fixed_upstream.contains_key(name) {
                 if !broken.expect.engine_fails.contains_key(name) {
                     continue;
@@ -287,6 +289,18 @@ impl<F: Fn(Location, String) -> ScenarioError> Loader<'_, F> {
         self.file.manifests.is_some()
             || specs.into_iter().flatten().any(|spec| !spec.is_null())
             || givens.into_iter().flatten().any(of_given)
+    }
+
+    /// Whether something is said that only somebody who runs Helm can do.
+    fn is_for_helm(&self, wanted: &Wanted<'_>) -> bool {
+        let twin = wanted.with_twin.then_some(&self.file.twin).and_then(|twin| twin.given.as_ref());
+        let mut releases = wanted
+            .given
+            .releases
+            .iter()
+            .chain(twin.into_iter().flat_map(|given| &given.releases));
+        let mut steps = wanted.broken.remedies.values().flatten();
+        releases.any(|release| release.fate.is_some()) || steps.any(|step| matches!(step, Step::Rollback(_)))
     }
 
     /// A path that the file names, if what it names is there.

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use file::{Given, GivenRelease, Knowable, ObjectName, Outside, Reset, ScenarioFile, Step, Values};
+pub use file::{Fate, Given, GivenRelease, Knowable, ObjectName, Outside, Reset, ScenarioFile, Step, Values};
 pub use load::{ScenarioError, load_all};
 
 use crate::engine::Told;

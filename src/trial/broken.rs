@@ -7,12 +7,13 @@ use jiff::Timestamp;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+use super::again::{Again, again};
 use super::millis;
 use super::stage::{LOOK, SETTLE, Stage, TrialError};
 use crate::diagnosis::Diagnosis;
 use crate::diagnosis::moments::Moment;
 use crate::engine::{Ended, Operation, Request};
-use crate::evidence::{Evidence, Fact};
+use crate::evidence::Fact;
 use crate::outcome::judge::Judgement;
 use crate::outcome::{ExpectedCause, Outcome, RemedyReport, Verdict, judge};
 use crate::remedy::{Plan, PlanError, Remedy};
@@ -214,10 +215,11 @@ pub async fn remedy(stage: &Stage<'_>, outcome: &mut Outcome, cancel: &Cancellat
     };
     let timeout = plan.timeout.unwrap_or(broken.timeout);
     let from_scratch = stage.trial.scenario.from_scratch;
-    let again = broken.operation == Operation::Upgrade || stage.watch.read(|evidence, _| upgrade_runs_hooks_again(evidence));
-    let again = again && !from_scratch;
+    let Again { uninstall, operation } = stage
+        .watch
+        .read(|evidence, _| again(evidence, broken.operation, &plan, from_scratch));
     let request = Request {
-        operation: if again { Operation::Upgrade } else { Operation::Install },
+        operation,
         set: plan.set.clone(),
         timeout,
         spec: merged(&broken.spec, &filled_in(&plan.spec, &stage.values())),
@@ -225,7 +227,7 @@ pub async fn remedy(stage: &Stage<'_>, outcome: &mut Outcome, cancel: &Cancellat
         ..broken.clone()
     };
     let mut commands = Vec::new();
-    if !again {
+    if uninstall {
         commands.push(stage.engine.display_uninstall(&request));
     }
     if from_scratch {
@@ -238,7 +240,7 @@ pub async fn remedy(stage: &Stage<'_>, outcome: &mut Outcome, cancel: &Cancellat
     stage.recorder.record(Fact::RemedyStarted { kind: chosen.kind.clone() });
     if from_scratch {
         stage.start_anew(&request, cancel).await?;
-    } else if !again {
+    } else if uninstall {
         stage.engine.uninstall(&request, cancel).await?;
     }
     for deed in &plan.deeds {
@@ -300,21 +302,5 @@ pub async fn verify(stage: &Stage<'_>, outcome: &mut Outcome, cancel: &Cancellat
             Verdict::Relapsed,
             format!("it was healthy after the remedy, and then was not: {reason}"),
         ),
-    })
-}
-
-/// Whether an upgrade runs the hooks again that the failed install ran: else it would report success for work that was never done, and
-/// the release has to be installed anew.
-fn upgrade_runs_hooks_again(evidence: &Evidence) -> bool {
-    let Some(engine) = evidence.engine() else { return true };
-    let hooks = evidence
-        .release(&engine.start.release)
-        .map(|record| record.hooks.as_slice())
-        .unwrap_or_default();
-    let ran = hooks.iter().filter(|hook| hook.started_at.is_some());
-    ran.into_iter().all(|hook| {
-        hook.events
-            .iter()
-            .any(|event| matches!(event.as_str(), "pre-upgrade" | "post-upgrade"))
     })
 }

@@ -4,13 +4,15 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::objects::Objects;
-use super::stage::{Stage, TrialError};
-use crate::engine::{Request, Told, Wait};
+use super::stage::{LOOK, Stage, TrialError};
+use crate::engine::{Ended, Operation, Request, Told, Wait};
+use crate::evidence::{Evidence, Life};
 use crate::remedy::Deed;
-use crate::scenario::{Given, GivenRelease, Settings};
+use crate::scenario::{Fate, Given, GivenRelease, Settings};
+use crate::wait::{Seen, until};
 
 impl Stage<'_> {
-    fn before(&self) -> &Given {
+    pub(super) fn before(&self) -> &Given {
         self.trial.scenario.given(self.trial.id.variant)
     }
 
@@ -31,7 +33,7 @@ impl Stage<'_> {
     /// What others have applied and installed before.
     pub async fn given(&self, cancel: &CancellationToken) -> Result<(), TrialError> {
         for file in &self.before().objects {
-            self.objects().apply(&file.value, &self.values()).await?;
+            self.objects().apply(&file.value, &self.values(), cancel).await?;
         }
         for release in &self.before().releases {
             self.phase("given", self.engine.title(&self.beside_request(release)), Some(self.pace.timeout));
@@ -46,17 +48,54 @@ impl Stage<'_> {
         if !release.awaited {
             return Ok(self.engine.hand_over(&request).await?);
         }
+        if release.fate == Some(Fate::Killed) {
+            return self.killed(request, cancel).await.map(drop);
+        }
         let ended = match self.engine.run(&request, None, cancel).await {
             Err(_) if cancel.is_cancelled() => return Err(TrialError::Interrupted),
             ended => ended?,
         };
-        if ended.succeeded() {
-            return Ok(());
+        if !ended.succeeded() {
+            return Err(TrialError::Given {
+                release: release.name.clone(),
+                words: ended.words,
+            });
         }
-        Err(TrialError::Given {
-            release: release.name.clone(),
-            words: ended.words,
-        })
+        match release.fate {
+            Some(Fate::Uninstalled) => Ok(self.engine.uninstall_keeping_history(&request, cancel).await?),
+            Some(Fate::Killed) | None => Ok(()),
+        }
+    }
+
+    /// Runs the engine and kills it as soon as it waits. It is told of in the evidence, because who looked on knows that it is dead.
+    async fn killed(&self, request: Request, cancel: &CancellationToken) -> Result<Ended, TrialError> {
+        let kill = CancellationToken::new();
+        let request = Request {
+            kill: Some(kill.clone()),
+            ..request
+        };
+        let what = format!("the engine of {} to wait", request.release);
+        let look = || async {
+            match self.watch.read(|evidence, _| waits_for_pods(evidence)) {
+                true => Seen::Done(()),
+                false => Seen::NotYet("it waits for nothing".to_owned()),
+            }
+        };
+        let waits = async {
+            let waits = until(&what, self.pace.timeout, LOOK, cancel, look).await;
+            kill.cancel();
+            waits
+        };
+        let (ended, waits) = tokio::join!(self.engine.run(&request, Some(&self.recorder), cancel), waits);
+        match ended {
+            Err(_) if cancel.is_cancelled() => Err(TrialError::Interrupted),
+            Err(error) => Err(error.into()),
+            // Whether it was killed too late, its record tells whoever comes next.
+            Ok(ended) => waits.map(|()| ended).map_err(|wait| TrialError::Given {
+                release: request.release.clone(),
+                words: wait.to_string(),
+            }),
+        }
     }
 
     pub fn beside_request(&self, release: &GivenRelease) -> Request {
@@ -64,12 +103,16 @@ impl Stage<'_> {
             values: release.values.as_ref().map(|values| values.value.clone()),
             spec: release.spec.clone(),
         };
+        let earlier = self.before().releases.iter().take_while(|known| !std::ptr::eq(*known, release));
+        let held = Given::holds(earlier.collect::<Vec<_>>().into_iter(), &release.name);
+        let not_awaited = !release.awaited || release.fate == Some(Fate::Killed);
         Request {
+            operation: if held { Operation::Upgrade } else { Operation::Install },
             release: release.name.clone(),
             content: release.content(),
             // Who is not awaited does as it always does.
             told: Told {
-                wait: release.awaited.then_some(Wait::HookOnly),
+                wait: (!not_awaited).then_some(Wait::HookOnly),
                 ..Told::default()
             },
             ..self.install(&settings)
@@ -101,9 +144,13 @@ impl Stage<'_> {
             Deed::CreateSecret { name, literals } => Ok(self.namespace.create_secret(name, literals).await?),
             Deed::CreateConfigMap { name, literals } => Ok(self.namespace.create_config_map(name, literals).await?),
             Deed::Install(release) => self.beside(release, cancel).await,
-            Deed::Apply(file) => Ok(self.objects().apply(file, &self.values()).await?),
+            Deed::Apply(file) => Ok(self.objects().apply(file, &self.values(), cancel).await?),
             Deed::Patch { object, patch } => Ok(self.objects().patch(object, patch).await?),
             Deed::Delete(object) => Ok(self.objects().delete(object, cancel).await?),
+            Deed::Rollback(revision) => {
+                let request = self.install(&self.trial.scenario.broken);
+                Ok(self.engine.rollback(&request, revision, cancel).await?)
+            }
         }
     }
 
@@ -111,7 +158,22 @@ impl Stage<'_> {
     pub fn display_deed(&self, deed: &Deed) -> String {
         match deed {
             Deed::Install(release) => self.engine.display(&self.beside_request(release)),
+            Deed::Rollback(revision) => {
+                let request = self.install(&self.trial.scenario.broken);
+                self.engine.display_rollback(&request, revision)
+            }
             deed => deed.command(&self.namespace.name).unwrap_or_default(),
         }
     }
+}
+
+/// Whether the engine has written down what it is about to do, and a pod that came of it is not ready.
+fn waits_for_pods(evidence: &Evidence) -> bool {
+    evidence.engine().filter(|engine| engine.running()).is_some_and(|engine| {
+        let pending = evidence
+            .release(&engine.start.release)
+            .is_some_and(|record| record.status.starts_with("pending-"));
+        let new = |pod: &Life| pod.first_seen() >= engine.started_at && pod.condition("Ready") != "True";
+        pending && evidence.all("Pod").any(new)
+    })
 }

@@ -1,6 +1,8 @@
 //! Trials: one scenario on one engine, broken or as its healthy twin, from the namespace to the verdict.
 
+mod again;
 mod broken;
+mod definitions;
 mod given;
 pub mod kept;
 mod machine;
@@ -121,13 +123,15 @@ impl Trial<'_> {
         outcome.overhead_ms = outcome.total_ms.saturating_sub(known);
         if ground.cleanup != Cleanup::Keep {
             let wait = ground.cleanup == Cleanup::Namespace;
+            let client = ground.client.clone();
             ground.sweeper.sweep(async move {
                 let deleted = namespace.delete(wait).await.map_err(|error| error.to_string());
+                let undefined = definitions::delete(&client, &namespace.name).await;
                 // Its pods end better while their machine is still there.
                 if let Some(machine) = machine {
                     machine.give_back().await.map_err(|error| error.to_string())?;
                 }
-                deleted
+                deleted.and(undefined.map_err(|error| format!("failed to remove the kinds that {} had defined: {error}", namespace.name)))
             });
         }
         ground.events.send(Event::TrialFinished {

@@ -9,6 +9,7 @@ use kube::{Client, ResourceExt};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+use super::definitions::belongs_to;
 use crate::evidence::manifest;
 use crate::scenario::ObjectName;
 use crate::scenario::placeholders::filled;
@@ -17,7 +18,10 @@ use crate::wait::{Seen, WaitError, until};
 /// Whose fields these are, to server-side apply: somebody's with kubectl.
 const MANAGER: &str = "kubectl";
 const GONE: Duration = Duration::from_secs(30);
+const SERVED: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_millis(100);
+/// The kind with which a trial may change more than its namespace; see [`super::definitions`].
+const DEFINITION: &str = "CustomResourceDefinition";
 
 /// Why objects could not be had as they should be.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +44,9 @@ impl Objects<'_> {
     fn api(&self, object: &ObjectName) -> Api<DynamicObject> {
         let (group, version) = object.api_version.split_once('/').unwrap_or(("", &object.api_version));
         let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, &object.kind));
+        if object.kind == DEFINITION {
+            return Api::all_with(self.client.clone(), &resource);
+        }
         Api::namespaced_with(self.client.clone(), self.namespace, &resource)
     }
 
@@ -47,7 +54,7 @@ impl Objects<'_> {
     ///
     /// # Errors
     /// When the file is none of manifests, or the API refuses one.
-    pub async fn apply(&self, file: &Path, values: &Value) -> Result<(), ObjectsError> {
+    pub async fn apply(&self, file: &Path, values: &Value, cancel: &CancellationToken) -> Result<(), ObjectsError> {
         let unreadable = |reason: String| ObjectsError::Manifest {
             file: file.to_owned(),
             reason,
@@ -67,6 +74,12 @@ impl Objects<'_> {
             if [&name.api_version, &name.kind, &name.name].into_iter().any(String::is_empty) {
                 return Err(unreadable("a manifest names no apiVersion, kind or metadata.name".to_owned()));
             }
+            if name.kind == DEFINITION && !belongs_to(&name.name, self.namespace) {
+                return Err(unreadable(format!(
+                    "the group of {} does not hold ${{namespace}}; without it, the definition would not go with its trial",
+                    name.name
+                )));
+            }
             let parameters = PatchParams::apply(MANAGER).force();
             let applied = self.api(&name).patch(&name.name, &parameters, &Patch::Apply(&read)).await;
             applied.map_err(failed(&format!("apply {} {}", name.kind, name.name)))?;
@@ -79,7 +92,24 @@ impl Objects<'_> {
                     .await;
                 told.map_err(failed(&format!("write the status of {} {}", name.kind, name.name)))?;
             }
+            if name.kind == DEFINITION {
+                self.served(&name, cancel).await?;
+            }
         }
+        Ok(())
+    }
+
+    /// Returns once the API serves the kind that is defined here.
+    async fn served(&self, definition: &ObjectName, cancel: &CancellationToken) -> Result<(), ObjectsError> {
+        let api = self.api(definition);
+        until(&format!("{} to be served", definition.name), SERVED, LOOK, cancel, || async {
+            match api.get(&definition.name).await {
+                Ok(found) if established(&found.data) => Seen::Done(()),
+                Ok(_) => Seen::NotYet("it is not established".to_owned()),
+                Err(error) => Seen::NotYet(error.to_string()),
+            }
+        })
+        .await?;
         Ok(())
     }
 
@@ -121,6 +151,12 @@ impl Objects<'_> {
         .await?;
         Ok(())
     }
+}
+
+fn established(definition: &Value) -> bool {
+    let conditions = definition.pointer("/status/conditions").and_then(Value::as_array);
+    let is = |condition: &Value| manifest::text(condition, "/type") == "Established" && manifest::text(condition, "/status") == "True";
+    conditions.into_iter().flatten().any(is)
 }
 
 fn failed(doing: &str) -> impl FnOnce(kube::Error) -> ObjectsError {

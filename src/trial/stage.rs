@@ -19,7 +19,7 @@ use crate::events::Event;
 use crate::evidence::{CollectError, Collector, Evidence, Header, Recorder, Timeline, health};
 use crate::outcome::Variant;
 use crate::scenario::placeholders::filled_in;
-use crate::scenario::{Pace, Settings};
+use crate::scenario::{Given, Pace, Settings};
 use crate::wait::{Seen, WaitError, until};
 
 /// How often a condition is looked at; looking costs no request.
@@ -247,8 +247,9 @@ impl<'a> Stage<'a> {
 
     /// The request that installs the chart in this trial's variant.
     pub fn install(&self, settings: &Settings) -> Request {
+        let held = Given::holds(self.before().releases.iter(), &self.trial.scenario.release);
         Request {
-            operation: Operation::Install,
+            operation: if held { Operation::Upgrade } else { Operation::Install },
             release: self.trial.scenario.release.clone(),
             namespace: self.namespace.name.clone(),
             content: self.trial.scenario.content.clone(),
@@ -259,6 +260,7 @@ impl<'a> Stage<'a> {
             told: self.trial.scenario.told,
             spec: filled_in(&settings.spec, &self.values()),
             reset: None,
+            kill: None,
         }
     }
 

@@ -2,9 +2,12 @@
 
 mod configmap_missing;
 mod crash_loop;
+mod crd_missing;
 mod dependency_not_ready;
 mod dependency_ready_too_early;
 mod depends_on_drift;
+mod depends_on_missing;
+mod duplicate_env;
 mod healthcheck_on_removed_job;
 mod hook_budget_below_cold_start;
 mod hook_target_unreachable;
@@ -13,8 +16,11 @@ mod image_not_loaded;
 mod job_before_its_secret;
 mod job_template_immutable;
 mod node_selector_unsatisfiable;
+mod release_pending_lock;
+mod resource_not_owned;
 mod rollout_timeout_too_short;
 mod secret_missing;
+mod stale_release_secret;
 mod substitution_missing;
 mod ttl_deleted_job;
 
@@ -24,9 +30,12 @@ use super::Detector;
 pub const DETECTORS: &[&Detector] = &[
     &configmap_missing::DETECTOR,
     &crash_loop::DETECTOR,
+    &crd_missing::DETECTOR,
     &dependency_not_ready::DETECTOR,
     &dependency_ready_too_early::DETECTOR,
     &depends_on_drift::DETECTOR,
+    &depends_on_missing::DETECTOR,
+    &duplicate_env::DETECTOR,
     &healthcheck_on_removed_job::DETECTOR,
     &hook_budget_below_cold_start::DETECTOR,
     &hook_target_unreachable::DETECTOR,
@@ -35,8 +44,11 @@ pub const DETECTORS: &[&Detector] = &[
     &job_before_its_secret::DETECTOR,
     &job_template_immutable::DETECTOR,
     &node_selector_unsatisfiable::DETECTOR,
+    &release_pending_lock::DETECTOR,
+    &resource_not_owned::DETECTOR,
     &rollout_timeout_too_short::DETECTOR,
     &secret_missing::DETECTOR,
+    &stale_release_secret::DETECTOR,
     &substitution_missing::DETECTOR,
     &ttl_deleted_job::DETECTOR,
 ];

@@ -115,6 +115,9 @@ fn stalled(attempt: &Attempt<'_>) -> Option<String> {
     Some(format!("{} {namespace}/{} is stalled{after}", life.text("/kind"), life.name()))
 }
 
+/// What Helm adds in a line of its own to what it was refused.
+const ADVICE: &str = "ensure CRDs are installed first";
+
 fn statement(attempt: &Attempt<'_>, blockers: &[Blocker]) -> String {
     let (release, operation) = (&attempt.release, &attempt.operation);
     let titles: Vec<String> = blockers
@@ -149,7 +152,8 @@ fn statement(attempt: &Attempt<'_>, blockers: &[Blocker]) -> String {
             let at = if what.is_empty() { String::new() } else { format!(" at {what}") };
             // Of what it waited for, the objects tell; of what it was refused or missed, only its words.
             let waited = !blockers.is_empty() && (attempt.ended_in_a_wait() || blockers.iter().any(|blocker| blocker.event.is_some()));
-            match attempt.words().lines().rev().map(str::trim).find(|line| !line.is_empty()) {
+            let words = attempt.words();
+            match words.lines().rev().map(str::trim).find(|line| !line.is_empty() && *line != ADVICE) {
                 Some(line) if !waited => format!("{release}: its {operation} failed{at}: {}", quoted(line)),
                 _ => format!("{release}: its {operation} failed{at}"),
             }

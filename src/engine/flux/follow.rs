@@ -105,7 +105,7 @@ impl Follower {
             }
         }
         let failures = release.pointer("/status/failures").and_then(Value::as_i64).unwrap_or_default();
-        if tries_for_ever(release) && failures >= ENOUGH {
+        if (tries_for_ever(release) || leaves_nothing(release)) && failures >= ENOUGH {
             return Some(false);
         }
         match of("Ready") {
@@ -154,6 +154,14 @@ fn tries_for_ever(release: &Value) -> bool {
     ["install", "upgrade"].iter().any(|action| {
         let retries = release.pointer(&format!("/spec/{action}/remediation/retries"));
         retries.and_then(Value::as_i64).is_some_and(|retries| retries < 0)
+    })
+}
+
+/// Whether no attempt got as far as a release record. Flux counts none of those towards its retries, and tries again and again.
+fn leaves_nothing(release: &Value) -> bool {
+    ["installFailures", "upgradeFailures"].iter().all(|counted| {
+        let counted = release.pointer(&format!("/status/{counted}"));
+        counted.and_then(Value::as_i64).unwrap_or_default() == 0
     })
 }
 
@@ -237,9 +245,15 @@ mod tests {
         let mut object = release(1, &[("Ready", "False", "")]);
         object["status"]["conditions"][0]["reason"] = json!("InstallFailed");
         object["status"]["failures"] = json!(ENOUGH);
+        object["status"]["installFailures"] = json!(ENOUGH);
         let ended = |object: &Value| Follower::new(1, None, MINUTE).ended(object, Instant::now());
         assert_eq!(ended(&object), None);
         object["spec"] = json!({"install": {"remediation": {"retries": -1}}});
+        assert_eq!(ended(&object), Some(false));
+        // What left no release counts towards no retries.
+        object["spec"] = json!({"install": {"remediation": {"retries": 1}}});
+        assert_eq!(ended(&object), None);
+        object["status"]["installFailures"] = json!(0);
         assert_eq!(ended(&object), Some(false));
     }
 

@@ -216,6 +216,7 @@ mod tests {
             told: Told::default(),
             spec: Value::Null,
             reset: None,
+            kill: None,
         }
     }
 
