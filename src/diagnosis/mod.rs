@@ -25,6 +25,7 @@ pub mod nodes;
 pub mod place;
 #[cfg(test)]
 pub(crate) mod pool_fixture;
+pub mod post_renderers;
 pub mod progress;
 pub mod references;
 pub mod rollout;
@@ -36,6 +37,7 @@ pub mod supply;
 pub mod symptoms;
 pub mod targets;
 pub mod tries;
+pub mod vain;
 pub mod waits;
 
 pub use answer::{Diagnosis, Link, RootCause};
