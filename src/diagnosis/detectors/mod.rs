@@ -8,6 +8,7 @@ mod hook_timeout_too_short;
 mod image_not_loaded;
 mod job_template_immutable;
 mod node_selector_unsatisfiable;
+mod post_renderer_malformed;
 mod post_renderer_no_effect;
 mod rollout_timeout_too_short;
 mod secret_missing;
@@ -25,6 +26,7 @@ pub const DETECTORS: &[&Detector] = &[
     &image_not_loaded::DETECTOR,
     &job_template_immutable::DETECTOR,
     &node_selector_unsatisfiable::DETECTOR,
+    &post_renderer_malformed::DETECTOR,
     &post_renderer_no_effect::DETECTOR,
     &rollout_timeout_too_short::DETECTOR,
     &secret_missing::DETECTOR,
