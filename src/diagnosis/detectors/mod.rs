@@ -13,6 +13,7 @@ mod post_renderer_no_effect;
 mod rollout_timeout_too_short;
 mod secret_missing;
 mod ttl_deleted_job;
+mod values_not_templated;
 
 use super::Detector;
 
@@ -31,6 +32,7 @@ pub const DETECTORS: &[&Detector] = &[
     &rollout_timeout_too_short::DETECTOR,
     &secret_missing::DETECTOR,
     &ttl_deleted_job::DETECTOR,
+    &values_not_templated::DETECTOR,
 ];
 
 #[cfg(test)]
