@@ -12,6 +12,7 @@ mod post_renderer_malformed;
 mod post_renderer_no_effect;
 mod rollout_timeout_too_short;
 mod secret_missing;
+mod test_failed;
 mod ttl_deleted_job;
 mod values_not_templated;
 
@@ -31,6 +32,7 @@ pub const DETECTORS: &[&Detector] = &[
     &post_renderer_no_effect::DETECTOR,
     &rollout_timeout_too_short::DETECTOR,
     &secret_missing::DETECTOR,
+    &test_failed::DETECTOR,
     &ttl_deleted_job::DETECTOR,
     &values_not_templated::DETECTOR,
 ];
