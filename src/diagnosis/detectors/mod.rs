@@ -10,6 +10,7 @@ mod job_template_immutable;
 mod node_selector_unsatisfiable;
 mod post_renderer_malformed;
 mod post_renderer_no_effect;
+mod release_stalled;
 mod rollout_timeout_too_short;
 mod secret_missing;
 mod test_failed;
@@ -30,6 +31,7 @@ pub const DETECTORS: &[&Detector] = &[
     &node_selector_unsatisfiable::DETECTOR,
     &post_renderer_malformed::DETECTOR,
     &post_renderer_no_effect::DETECTOR,
+    &release_stalled::DETECTOR,
     &rollout_timeout_too_short::DETECTOR,
     &secret_missing::DETECTOR,
     &test_failed::DETECTOR,
