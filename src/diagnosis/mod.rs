@@ -28,6 +28,7 @@ pub(crate) mod pool_fixture;
 pub mod post_renderers;
 pub mod progress;
 pub mod references;
+pub mod remediation;
 pub mod rollout;
 #[cfg(test)]
 mod scenes;

@@ -6,6 +6,7 @@ mod hook_budget_below_cold_start;
 mod hook_target_unreachable;
 mod hook_timeout_too_short;
 mod image_not_loaded;
+mod install_remediation_loop;
 mod job_template_immutable;
 mod node_selector_unsatisfiable;
 mod post_renderer_malformed;
@@ -15,6 +16,7 @@ mod rollout_timeout_too_short;
 mod secret_missing;
 mod test_failed;
 mod ttl_deleted_job;
+mod upgrade_rollback_loop;
 mod values_not_templated;
 
 use super::Detector;
@@ -27,6 +29,7 @@ pub const DETECTORS: &[&Detector] = &[
     &hook_target_unreachable::DETECTOR,
     &hook_timeout_too_short::DETECTOR,
     &image_not_loaded::DETECTOR,
+    &install_remediation_loop::DETECTOR,
     &job_template_immutable::DETECTOR,
     &node_selector_unsatisfiable::DETECTOR,
     &post_renderer_malformed::DETECTOR,
@@ -36,6 +39,7 @@ pub const DETECTORS: &[&Detector] = &[
     &secret_missing::DETECTOR,
     &test_failed::DETECTOR,
     &ttl_deleted_job::DETECTOR,
+    &upgrade_rollback_loop::DETECTOR,
     &values_not_templated::DETECTOR,
 ];
 
