@@ -123,26 +123,14 @@ impl<'a> Placed<'a> {
     /// The chain down to a finding: through whatever blames it, if that leads to a symptom that somebody waits for, else directly.
     fn chain(&self, index: usize, visited: &mut Vec<usize>) -> Option<(usize, Vec<Link>)> {
         visited.push(index);
-        let direct = self.symptom[index].map(|symptom| {
-            let path = self.symptoms.path(symptom);
-            (
-                self.symptoms.top(symptom),
-                path.iter().map(|at| self.symptoms.all[*at].link()).collect::<Vec<_>>(),
-            )
-        });
+        let direct = self.symptom[index].map(|symptom| (self.symptoms.top(symptom), self.direct(index, symptom)));
         let mut best = direct;
         for upper in (0..self.found.len()).filter(|upper| self.deeper[*upper].contains(&index)) {
             if visited.contains(&upper) {
                 continue;
             }
             if let Some((top, mut links)) = self.chain(upper, visited) {
-                let finding = &self.found[upper].finding;
-                links.push(Link {
-                    subject: finding.subject.clone(),
-                    statement: finding.statement.clone(),
-                    since: finding.since,
-                    slug: Some(finding.slug.to_owned()),
-                });
+                links.push(self.link(upper));
                 // Symptoms of the release come first: a chain from there says more than one that begins at a pod.
                 if best.as_ref().is_none_or(|(known, _)| top < *known) {
                     best = Some((top, links));
@@ -151,6 +139,28 @@ impl<'a> Placed<'a> {
         }
         visited.pop();
         best
+    }
+
+    /// From the top down to the symptom that a finding explains. What blames the finding and is about a symptom on the way stands there.
+    fn direct(&self, index: usize, symptom: usize) -> Vec<Link> {
+        let mut links = Vec::new();
+        for at in self.symptoms.path(symptom) {
+            links.push(self.symptoms.all[at].link());
+            let about =
+                |upper: &usize| self.symptom[*upper] == Some(at) && self.deeper[*upper].contains(&index) && !self.reaches(index, *upper);
+            links.extend((0..self.found.len()).filter(about).map(|upper| self.link(upper)));
+        }
+        links
+    }
+
+    fn link(&self, index: usize) -> Link {
+        let finding = &self.found[index].finding;
+        Link {
+            subject: finding.subject.clone(),
+            statement: finding.statement.clone(),
+            since: finding.since,
+            slug: Some(finding.slug.to_owned()),
+        }
     }
 
     fn diagnosis(self, evidence: &Evidence) -> Diagnosis {

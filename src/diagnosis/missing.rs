@@ -48,6 +48,8 @@ struct Missing {
 pub fn findings(evidence: &Evidence, sought: &Sought) -> Vec<Finding> {
     let mut missing: BTreeMap<(String, String), Missing> = BTreeMap::new();
     for pod in relevant(evidence, "Pod") {
+        let was = pod.before_leaving();
+        let pod = was.as_ref();
         if started(pod) || !pod.exists() && !stuck(pod) {
             continue;
         }
@@ -105,15 +107,18 @@ fn note(known: &mut Missing, evidence: &Evidence, pod: &Life, sought: &Sought, r
 
 static NOT_FOUND: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r#"\b(secret|configmap)s? "([^"]+)" not found"#).ok());
 
+/// What a message of the kubelet's says is not there: `Secret` or `ConfigMap`, and its name.
+pub fn not_found(message: &str) -> Vec<(&'static str, String)> {
+    let kind = |text: &str| if text == "secret" { "Secret" } else { "ConfigMap" };
+    let found = NOT_FOUND.iter().flat_map(|pattern| pattern.captures_iter(message));
+    found
+        .map(|found| (kind(&found[1]), found[2].rsplit('/').next().unwrap_or_default().to_owned()))
+        .collect()
+}
+
 /// What the kubelet said about this object and this pod.
 fn said(evidence: &Evidence, pod: &Life, sought: &Sought, name: &str) -> Option<Citation> {
-    let names = |message: &str| {
-        NOT_FOUND.as_ref().is_some_and(|pattern| {
-            pattern
-                .captures_iter(message)
-                .any(|found| found[1].eq_ignore_ascii_case(sought.kind) && found[2].rsplit('/').next() == Some(name))
-        })
-    };
+    let names = |message: &str| not_found(message).iter().any(|(kind, found)| *kind == sought.kind && found == name);
     let container =
         containers(pod).find(|container| container.waiting() == "CreateContainerConfigError" && names(container.waiting_message()));
     if let Some(container) = container {

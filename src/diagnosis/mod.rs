@@ -27,9 +27,11 @@ pub mod nodes;
 pub mod place;
 #[cfg(test)]
 pub(crate) mod pool_fixture;
+pub mod post_renderers;
 pub mod progress;
 pub mod records;
 pub mod references;
+pub mod remediation;
 pub mod rollout;
 #[cfg(test)]
 mod scenes;
@@ -39,6 +41,7 @@ pub mod supply;
 pub mod symptoms;
 pub mod targets;
 pub mod tries;
+pub mod vain;
 pub mod waits;
 
 pub use answer::{Diagnosis, Link, RootCause};

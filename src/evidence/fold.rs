@@ -1,5 +1,6 @@
 //! Folds a timeline into what detectors look at: the state at one moment, with the history that led to it.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -51,6 +52,18 @@ impl Life {
             versions: self.versions[..known].to_vec(),
             deleted_at: self.deleted_at.filter(|gone| *gone <= moment),
         })
+    }
+
+    /// How it was before it was told to go: what a pod says of itself while it is taken away tells nothing of what it lacked.
+    pub fn before_leaving(&self) -> Cow<'_, Self> {
+        let leaves = |version: &Version| version.object.pointer("/metadata/deletionTimestamp").is_some();
+        match self.versions.iter().position(leaves) {
+            Some(known @ 1..) => Cow::Owned(Self {
+                versions: self.versions[..known].to_vec(),
+                deleted_at: self.deleted_at,
+            }),
+            _ => Cow::Borrowed(self),
+        }
     }
 
     pub fn uid(&self) -> &str {

@@ -35,18 +35,23 @@ pub fn of_break(succeeded: bool, words: &str, expected: &[String]) -> Judgement 
 
 /// Whether a cause is the expected one, for the expected reason.
 pub fn matches(expected: &ExpectedCause, cause: &RootCause) -> bool {
+    let cites = |text: &String| {
+        let cited = |text: &str| {
+            cause
+                .citations
+                .iter()
+                .any(|citation| citation.text.contains(text) || citation.object.to_string().contains(text))
+        };
+        cause.statement.contains(text.as_str()) || cited(text)
+    };
+    let leads_through = |slug: &String| cause.chain.iter().any(|link| link.slug.as_ref() == Some(slug));
     expected.slug == cause.slug
         && expected
             .subject
             .as_ref()
             .is_none_or(|subject| *subject == cause.subject.to_string())
-        && expected.citing.iter().all(|text| {
-            cause.statement.contains(text.as_str())
-                || cause
-                    .citations
-                    .iter()
-                    .any(|citation| citation.text.contains(text.as_str()) || citation.object.to_string().contains(text.as_str()))
-        })
+        && expected.citing.iter().all(cites)
+        && expected.through.iter().all(leads_through)
 }
 
 /// Whether the certain causes are exactly the expected ones.
@@ -101,6 +106,9 @@ fn describe_expected(expected: &ExpectedCause) -> String {
     if !expected.citing.is_empty() {
         text.push_str(&format!(" citing “{}”", expected.citing.join("”, “")));
     }
+    if !expected.through.is_empty() {
+        text.push_str(&format!(" through {}", expected.through.join(" and ")));
+    }
     text
 }
 
@@ -113,7 +121,7 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::diagnosis::{Certainty, Citation};
+    use crate::diagnosis::{Certainty, Citation, Link};
     use crate::evidence::{Basis, ObjectRef};
 
     fn cause(slug: &str, citation: &str) -> RootCause {
@@ -142,6 +150,7 @@ mod tests {
             slug: slug.to_owned(),
             subject: Some("Job/j".to_owned()),
             citing: citing.iter().map(|text| (*text).to_owned()).collect(),
+            through: Vec::new(),
         }
     }
 
@@ -158,6 +167,22 @@ mod tests {
             Some(Verdict::WrongFailure)
         );
         assert_eq!(of_break(false, "Error: failed post-install: Job/a not ready", &words), None);
+    }
+
+    #[test]
+    fn a_chain_has_to_lead_through_what_is_only_a_consequence() {
+        let mut found = cause("a", "exit code 64");
+        let mut wanted = expected("a", &[]);
+        wanted.through = vec!["loop".to_owned()];
+        assert!(!matches(&wanted, &found));
+        found.chain = vec![Link {
+            subject: found.subject.clone(),
+            statement: "it is tried again".to_owned(),
+            since: Timestamp::UNIX_EPOCH,
+            slug: Some("loop".to_owned()),
+        }];
+        assert!(matches(&wanted, &found));
+        assert_eq!(describe_expected(&wanted), "a at Job/j through loop");
     }
 
     #[test]

@@ -150,6 +150,9 @@ pub struct ExpectedCause {
     /// Texts that the citations have to contain: the right answer for the right reason.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub citing: Vec<String>,
+    /// Slugs of documented failures that its chain has to lead through: what is only a consequence of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub through: Vec<String>,
 }
 
 /// What was done to put it right.

@@ -20,6 +20,8 @@ pub enum PlanError {
     NoParameter { kind: String, parameter: String },
     #[error("the steps for `{kind}` set the timeout to {reason}")]
     Timeout { kind: String, reason: String },
+    #[error("only objects can be made, changed or deleted here; `set`, `timeout`, `spec` and `reset` are for remedies")]
+    NotBeside,
 }
 
 /// Everything that is to be done, parameters filled in.
@@ -57,6 +59,20 @@ impl Plan {
             }
         }
         Ok(plan)
+    }
+
+    /// What steps do beside the release that is in question.
+    ///
+    /// # Errors
+    /// When one of them is about that release, or needs what only a diagnosis could tell.
+    pub fn deeds(steps: &[Step]) -> Result<Vec<Deed>, PlanError> {
+        let nobody = Remedy::new("afterwards", "");
+        let mut plan = Self::default();
+        for step in steps {
+            plan.add(step, &nobody)?;
+        }
+        let beside = plan.set.is_empty() && plan.timeout.is_none() && plan.spec.is_null() && plan.reset.is_none();
+        beside.then_some(plan.deeds).ok_or(PlanError::NotBeside)
     }
 
     fn add(&mut self, step: &Step, remedy: &Remedy) -> Result<(), PlanError> {
@@ -191,6 +207,20 @@ mod tests {
             fill("{url}.${namespace}/{url}", &url).unwrap(),
             "http://keycloak.${namespace}/http://keycloak"
         );
+    }
+
+    #[test]
+    fn what_is_done_beside_the_release() {
+        let secret = |name: &str| Step::CreateSecret {
+            name: name.to_owned(),
+            literals: BTreeMap::new(),
+        };
+        assert_eq!(Plan::deeds(&[secret("a"), secret("b")]).unwrap().len(), 2);
+        let refused = |step: Step| Plan::deeds(&[secret("a"), step]).unwrap_err();
+        assert_eq!(refused(Step::Timeout("7m".to_owned())), PlanError::NotBeside);
+        assert_eq!(refused(Step::Reset(Reset::default())), PlanError::NotBeside);
+        assert_eq!(refused(Step::Spec(serde_json::json!({"suspend": true}))), PlanError::NotBeside);
+        assert!(refused(secret("{name}")).to_string().contains("`{name}`"));
     }
 
     #[test]

@@ -120,6 +120,7 @@ pub fn outcome(verdict: Verdict, variant: Variant) -> Outcome {
         slug: "hook-target-unreachable".to_owned(),
         subject: Some("Job/keycloak-config".to_owned()),
         citing: vec!["Could not resolve host".to_owned()],
+        through: Vec::new(),
     };
     let engine_words = "Error: INSTALLATION FAILED: failed post-install: resource Job/openhands/keycloak-config not ready. \
                         status: InProgress, message: Job in progress\ncontext deadline exceeded";

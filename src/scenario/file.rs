@@ -175,8 +175,14 @@ pub struct Broken {
     /// The values with which the release was installed before; then it is an upgrade that breaks.
     #[schemars(with = "Option<PathBuf>")]
     pub upgrade_from: Option<Spanned<PathBuf>>,
+    /// What somebody does once that release is installed, and before it is upgraded.
+    #[serde(default)]
+    pub between: Vec<Step>,
     pub knowable: KnowableBy,
     pub expect: Expect,
+    /// What somebody does once the engine has given up and before anybody asks why: objects that are made, changed or deleted.
+    #[serde(default)]
+    pub afterwards: Vec<Step>,
     /// What each kind of remedy means in this chart.
     pub remedies: BTreeMap<String, Vec<Step>>,
     /// The kind of remedy that is applied, where it is not the one that the detector prefers but another that it offers.
@@ -221,8 +227,12 @@ pub struct Form {
     pub spec: Value,
     #[schemars(with = "Option<PathBuf>")]
     pub upgrade_from: Option<Spanned<PathBuf>>,
+    #[serde(default)]
+    pub between: Vec<Step>,
     pub knowable: KnowableBy,
     pub expect: Expect,
+    #[serde(default)]
+    pub afterwards: Vec<Step>,
     pub remedies: BTreeMap<String, Vec<Step>>,
     pub remedy: Option<String>,
     #[serde(default)]
@@ -242,8 +252,10 @@ impl Form {
             values: self.values.clone(),
             spec: self.spec.clone(),
             upgrade_from: self.upgrade_from.clone(),
+            between: self.between.clone(),
             knowable: self.knowable.clone(),
             expect: self.expect.clone(),
+            afterwards: self.afterwards.clone(),
             remedies: self.remedies.clone(),
             remedy: self.remedy.clone(),
             from_scratch: self.from_scratch,
@@ -315,6 +327,9 @@ pub struct Expect {
     pub fixed_upstream: BTreeMap<String, String>,
     /// Exactly these root causes.
     pub causes: Vec<ExpectedCause>,
+    /// What was the cause until somebody did what stands under `afterwards`.
+    #[serde(default)]
+    pub before: Vec<ExpectedCause>,
 }
 
 /// One step of a remedy. `{name}` stands for a parameter that the detector knew.

@@ -11,6 +11,7 @@ use super::inequality::Inequality;
 use super::{Content, Pace, Scenario, Settings};
 use crate::engine::{self, Told};
 use crate::outcome::Profile;
+use crate::remedy::{Deed, Plan};
 
 /// How long a scenario is looked at after the engine gave up, where it does not say otherwise: the last facts are still on their way.
 const OBSERVE: Duration = Duration::from_secs(3);
@@ -179,6 +180,9 @@ impl<F: Fn(Location, String) -> ScenarioError> Loader<'_, F> {
             engine_fails: broken.expect.engine_fails.clone(),
             fixed_upstream: broken.expect.fixed_upstream.clone(),
             causes: broken.expect.causes.clone(),
+            before: broken.expect.before.clone(),
+            between: self.deeds("between", &broken.between, wanted)?,
+            afterwards: self.deeds("afterwards", &broken.afterwards, wanted)?,
             remedies: self.remedies(&broken.remedies)?,
             remedy: broken.remedy.clone(),
             from_scratch: broken.from_scratch,
@@ -216,13 +220,35 @@ impl<F: Fn(Location, String) -> ScenarioError> Loader<'_, F> {
     fn remedies(&self, written: &BTreeMap<String, Vec<Step>>) -> Result<BTreeMap<String, Vec<Step>>, ScenarioError> {
         let mut remedies = written.clone();
         for step in remedies.values_mut().flatten() {
-            match step {
-                Step::Install(release) => *release = self.release("remedies.install", release)?,
-                Step::Apply(file) => file.value = self.present("remedies.apply", file, "")?,
-                _ => {}
-            }
+            self.complete("remedies", step)?;
         }
         Ok(remedies)
+    }
+
+    /// Makes the paths of a step complete.
+    fn complete(&self, field: &str, step: &mut Step) -> Result<(), ScenarioError> {
+        match step {
+            Step::Install(release) => *release = self.release(&format!("{field}.install"), release)?,
+            Step::Apply(file) => file.value = self.present(&format!("{field}.apply"), file, "")?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// What is done beside the engine: the release itself stays as it is.
+    fn deeds(&self, field: &str, steps: &[Step], wanted: &Wanted<'_>) -> Result<Vec<Deed>, ScenarioError> {
+        let fault = |fault: String| {
+            let at = wanted.engines.first().map_or(Location::UNKNOWN, |engine| engine.defined);
+            (self.at)(at, format!("{field} of {}: {fault}", wanted.id))
+        };
+        if field == "between" && !steps.is_empty() && wanted.broken.upgrade_from.is_none() {
+            return Err(fault("there is no upgradeFrom after which it could be done".to_owned()));
+        }
+        let mut steps = steps.to_vec();
+        for step in &mut steps {
+            self.complete(field, step)?;
+        }
+        Plan::deeds(&steps).map_err(|error| fault(error.to_string()))
     }
 
     /// Each engine has to be one, to understand what it is told, and to have words of its own: without them any failure would pass for
@@ -441,6 +467,16 @@ mod tests {
                 ":1:1: slug: `hook-target` stands in the folder",
             ),
             ("knowable: early", "knowable: soon", "unknown variant"),
+            (
+                "knowable: early",
+                "knowable: early\n  afterwards: [{timeout: 1m}]",
+                ":6:11: afterwards of hook-target-unreachable: only objects can be made, changed or deleted here",
+            ),
+            (
+                "knowable: early",
+                "knowable: early\n  between: [{delete: {apiVersion: v1, kind: Secret, name: db}}]",
+                ":6:11: between of hook-target-unreachable: there is no upgradeFrom after which it could be done",
+            ),
             (
                 "helm-4: [\"failed post-install\"",
                 "helm-9: [\"failed post-install\"",

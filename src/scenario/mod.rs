@@ -15,6 +15,7 @@ pub use load::{ScenarioError, load_all};
 
 use crate::engine::Told;
 use crate::outcome::{ExpectedCause, Profile, Variant};
+use crate::remedy::Deed;
 
 /// One scenario, checked: its files are there and its inequalities hold.
 #[derive(Debug, Clone)]
@@ -37,6 +38,8 @@ pub struct Scenario {
     pub broken: Settings,
     /// The values of the release that was there before, where it is an upgrade that breaks.
     pub upgrade_from: Option<PathBuf>,
+    /// What is done before that is upgraded.
+    pub between: Vec<Deed>,
     /// A form has no twin of its own: the scenario's twin stands beside all of them.
     pub twin: Option<Settings>,
     /// What there is before the twin, where that is something else.
@@ -47,6 +50,10 @@ pub struct Scenario {
     /// By engine on which it does not break any more: what mended it.
     pub fixed_upstream: BTreeMap<String, String>,
     pub causes: Vec<ExpectedCause>,
+    /// What was the cause until [`Scenario::afterwards`] was done.
+    pub before: Vec<ExpectedCause>,
+    /// What is done once the engine has given up.
+    pub afterwards: Vec<Deed>,
     pub remedies: BTreeMap<String, Vec<Step>>,
     /// The kind of remedy to apply, where it is not the one that the detector prefers.
     pub remedy: Option<String>,

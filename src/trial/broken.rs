@@ -74,6 +74,9 @@ pub async fn break_and_diagnose(stage: &Stage<'_>, outcome: &mut Outcome, cancel
         .unwrap_or_default();
     let broke = judge::of_break(ended.succeeded(), &ended.words, expected_words);
     outcome.break_ms = Some(millis(ended.elapsed));
+    for deed in &scenario.afterwards {
+        stage.carry_out(deed, cancel).await?;
+    }
 
     outcome.diagnosis = observe(stage, &ended, outcome, cancel).await?;
     let moment = first_correct(&stage.watch.moments(), &outcome.expected_causes);
@@ -147,6 +150,11 @@ async fn first(stage: &Stage<'_>, values: &Path, cancel: &CancellationToken) -> 
         ..stage.trial.scenario.broken.clone()
     };
     let ended = stage.engine(&stage.install(&before), "given", cancel).await?;
+    if ended.succeeded() {
+        for deed in &stage.trial.scenario.between {
+            stage.carry_out(deed, cancel).await?;
+        }
+    }
     Ok((!ended.succeeded()).then(|| {
         (
             Verdict::WrongFailure,
@@ -164,6 +172,7 @@ async fn observe(stage: &Stage<'_>, ended: &Ended, outcome: &mut Outcome, cancel
         let look = || {
             let open = stage.watch.read(|_, diagnosis| match plan(stage, diagnosis) {
                 _ if diagnosis.causes.is_empty() => Some("no certain cause".to_owned()),
+                _ if holds_still(stage, diagnosis) => Some("what was done afterwards has not been seen".to_owned()),
                 Err(error @ PlanError::NoParameter { .. }) => Some(error.to_string()),
                 _ => None,
             });
@@ -181,6 +190,12 @@ async fn observe(stage: &Stage<'_>, ended: &Ended, outcome: &mut Outcome, cancel
     }
     outcome.observe_ms = millis(since.elapsed());
     Ok(stage.watch.conclude())
+}
+
+/// Whether what is said is still what was the cause before somebody did something about it.
+fn holds_still(stage: &Stage<'_>, diagnosis: &Diagnosis) -> bool {
+    let before = &stage.trial.scenario.before;
+    !before.is_empty() && judge::exactly(before, diagnosis)
 }
 
 /// The moment from which on the diagnosis was right and stayed right.

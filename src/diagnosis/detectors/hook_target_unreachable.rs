@@ -29,6 +29,7 @@ use crate::diagnosis::scheduling::Scheduling;
 use crate::diagnosis::services::{Wanted, in_cluster_address};
 use crate::diagnosis::supply::judge;
 use crate::diagnosis::tries::{Miss, Tries, asked, looked_up, tries};
+use crate::diagnosis::vain::vain;
 use crate::diagnosis::{Citation, Class, Detector, Finding};
 use crate::evidence::{Answer, Evidence, PrintedLine, Vantage};
 use crate::remedy::Remedy;
@@ -57,7 +58,9 @@ fn detect(evidence: &Evidence) -> Vec<Finding> {
 }
 
 fn finding(evidence: &Evidence, task: &Task<'_>, tries: &Tries<'_>) -> Option<Finding> {
-    let verdict = judge(evidence, task, tries)?;
+    let mut verdict = judge(evidence, task, tries)?;
+    // A patch that was to give it another address, and does not, is the deeper cause.
+    verdict.blames.extend(vain(evidence, task, tries).map(|vain| vain.release));
     Some(Finding {
         slug: DETECTOR.slug,
         subject: task.reference.clone(),

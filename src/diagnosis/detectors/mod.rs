@@ -13,16 +13,23 @@ mod hook_budget_below_cold_start;
 mod hook_target_unreachable;
 mod hook_timeout_too_short;
 mod image_not_loaded;
+mod install_remediation_loop;
 mod job_before_its_secret;
 mod job_template_immutable;
 mod node_selector_unsatisfiable;
+mod post_renderer_malformed;
+mod post_renderer_no_effect;
 mod release_pending_lock;
+mod release_stalled;
 mod resource_not_owned;
 mod rollout_timeout_too_short;
 mod secret_missing;
 mod stale_release_secret;
 mod substitution_missing;
+mod test_failed;
 mod ttl_deleted_job;
+mod upgrade_rollback_loop;
+mod values_not_templated;
 
 use super::Detector;
 
@@ -41,16 +48,23 @@ pub const DETECTORS: &[&Detector] = &[
     &hook_target_unreachable::DETECTOR,
     &hook_timeout_too_short::DETECTOR,
     &image_not_loaded::DETECTOR,
+    &install_remediation_loop::DETECTOR,
     &job_before_its_secret::DETECTOR,
     &job_template_immutable::DETECTOR,
     &node_selector_unsatisfiable::DETECTOR,
+    &post_renderer_malformed::DETECTOR,
+    &post_renderer_no_effect::DETECTOR,
     &release_pending_lock::DETECTOR,
+    &release_stalled::DETECTOR,
     &resource_not_owned::DETECTOR,
     &rollout_timeout_too_short::DETECTOR,
     &secret_missing::DETECTOR,
     &stale_release_secret::DETECTOR,
     &substitution_missing::DETECTOR,
+    &test_failed::DETECTOR,
     &ttl_deleted_job::DETECTOR,
+    &upgrade_rollback_loop::DETECTOR,
+    &values_not_templated::DETECTOR,
 ];
 
 #[cfg(test)]

@@ -121,6 +121,26 @@ mod tests {
     }
 
     #[test]
+    fn what_a_pod_says_while_it_is_taken_away_does_not_count() {
+        let (mut scene, set) = scene(needs(false));
+        scene.at(900).object(pod_of(
+            &set,
+            "p",
+            waiting("CreateContainerConfigError", "secret \"db-login\" not found"),
+        ));
+        let leaving = |state: Value| {
+            let mut pod = pod_of(&set, "p", state);
+            pod["metadata"]["deletionTimestamp"] = json!("2026-01-02T03:04:16Z");
+            pod
+        };
+        scene.at(10_300).engine_says("context deadline exceeded").engine_ends(1);
+        scene.at(10_400).object(leaving(waiting("ContainerCreating", "")));
+        let gone = phase(leaving(terminated(137)), "Failed");
+        scene.at(11_000).object(gone.clone()).deleted(gone).deleted(set.clone());
+        scene.settles_on(&[(SLUG, "Secret/db-login")]);
+    }
+
+    #[test]
     fn an_optional_one_and_one_that_is_there_are_not_missing() {
         let (mut scene, set) = scene(needs(true));
         scene

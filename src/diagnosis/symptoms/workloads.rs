@@ -214,6 +214,8 @@ fn add_without_pods(evidence: &Evidence, symptoms: &mut Symptoms, parent: Option
 }
 
 fn says(evidence: &Evidence, pod: &Life) -> (String, jiff::Timestamp) {
+    let was = pod.before_leaving();
+    let pod = was.as_ref();
     trouble(evidence, pod)
         .or_else(|| doing(evidence, pod))
         .unwrap_or_else(|| (format!("pod {} is not ready", pod.name()), created(pod)))

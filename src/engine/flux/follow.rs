@@ -104,8 +104,11 @@ impl Follower {
                 return Some(true);
             }
         }
-        let failures = release.pointer("/status/failures").and_then(Value::as_i64).unwrap_or_default();
-        if (tries_for_ever(release) || leaves_nothing(release)) && failures >= ENOUGH {
+        let number = |pointer: &str| release.pointer(pointer).and_then(Value::as_i64);
+        let failures = number("/status/failures").unwrap_or_default();
+        // Those of an earlier generation are forgotten once the newest one is attempted.
+        let current = number("/status/lastAttemptedGeneration").is_none_or(|attempted| attempted >= self.generation);
+        if current && failures >= ENOUGH && (tries_for_ever(release) || leaves_nothing(release)) {
             return Some(false);
         }
         match of("Ready") {
@@ -157,12 +160,16 @@ fn tries_for_ever(release: &Value) -> bool {
     })
 }
 
-/// Whether no attempt got as far as a release record. Flux counts none of those towards its retries, and tries again and again.
+/// Whether attempts fail before there is a release, as where it does not render: they count for no retry, and so have no end either.
 fn leaves_nothing(release: &Value) -> bool {
-    ["installFailures", "upgradeFailures"].iter().all(|counted| {
-        let counted = release.pointer(&format!("/status/{counted}"));
-        counted.and_then(Value::as_i64).unwrap_or_default() == 0
-    })
+    let number = |field: &str| {
+        release
+            .pointer(&format!("/status/{field}"))
+            .and_then(Value::as_i64)
+            .unwrap_or_default()
+    };
+    let recorded = release.pointer("/status/history/0/status").and_then(Value::as_str);
+    recorded != Some("failed") && number("failures") - number("installFailures") - number("upgradeFailures") >= ENOUGH
 }
 
 fn text<'a>(condition: &'a Value, field: &str) -> &'a str {
@@ -255,6 +262,25 @@ mod tests {
         assert_eq!(ended(&object), None);
         object["status"]["installFailures"] = json!(0);
         assert_eq!(ended(&object), Some(false));
+    }
+
+    #[test]
+    fn who_leaves_no_release_is_left_after_some_failures() {
+        let mut object = release(1, &[("Ready", "False", "")]);
+        object["status"]["conditions"][0]["reason"] = json!("InstallFailed");
+        object["status"]["failures"] = json!(ENOUGH);
+        let ended = |object: &Value| Follower::new(1, None, MINUTE).ended(object, Instant::now());
+        assert_eq!(ended(&object), Some(false));
+        // Counted ones have an end of their own.
+        object["status"]["installFailures"] = json!(1);
+        assert_eq!(ended(&object), None);
+        object["status"]["failures"] = json!(ENOUGH + 1);
+        assert_eq!(ended(&object), Some(false));
+        object["status"]["lastAttemptedGeneration"] = json!(0);
+        assert_eq!(ended(&object), None, "of an earlier generation");
+        object["status"]["lastAttemptedGeneration"] = json!(1);
+        object["status"]["history"] = json!([{"status": "failed"}]);
+        assert_eq!(ended(&object), None);
     }
 
     #[test]
