@@ -59,8 +59,10 @@ impl Unserved {
 
 /// Who delivers a kind that is not served.
 pub enum Supplier<'a> {
-    /// Another release, whose manifest defines it.
+    /// Another release, whose manifest defines it and which was not there yet.
     Release(&'a ReleaseRecord),
+    /// Another release whose manifest defines it, and which was there before: somebody has taken the definition away.
+    Gone(&'a ReleaseRecord),
     /// Nobody that is known.
     Nobody,
     /// Nobody that is known, and a release of which nothing is known yet could.
@@ -114,22 +116,15 @@ pub fn unserved(attempt: &Attempt<'_>) -> Vec<Unserved> {
 
 /// Who delivers it, among all that is known.
 pub fn supplier<'a>(evidence: &'a Evidence, attempt: &Attempt<'_>, unserved: &Unserved) -> Supplier<'a> {
-    let others = || {
-        evidence
-            .releases
-            .values()
-            .map(|(_, record)| record.as_ref())
-            .filter(|record| record.name != attempt.release)
-    };
-    if let Some(record) = others()
-        .filter(|record| record.status != "uninstalled")
-        .find(|record| defines(record, unserved))
-    {
-        return Supplier::Release(record);
+    let others = || evidence.releases.values().filter(|(_, record)| record.name != attempt.release);
+    let mut defining = others().filter(|(_, record)| record.status != "uninstalled" && defines(record, unserved));
+    if let Some((at, record)) = defining.next_back() {
+        let there = record.status == "deployed" && *at < attempt.started_at;
+        return if there { Supplier::Gone(record) } else { Supplier::Release(record) };
     }
     let recorded = |release: &Life| {
         let named = release.text("/spec/releaseName");
-        others().any(|record| record.name == named || record.name == release.name())
+        others().any(|(_, record)| record.name == named || record.name == release.name())
     };
     let own = attempt.helm_release.map(Life::uid);
     let unknown = evidence
@@ -139,14 +134,20 @@ pub fn supplier<'a>(evidence: &'a Evidence, attempt: &Attempt<'_>, unserved: &Un
     unknown.map_or(Supplier::Nobody, Supplier::Unknown)
 }
 
-/// Whether a release defines a kind, in its manifest or in a hook.
+/// Whether a release defines a kind in this version, in its manifest or in a hook.
 fn defines(record: &ReleaseRecord, unserved: &Unserved) -> bool {
     let hooks = record.hooks.iter().map(|hook| &hook.manifest);
     record.manifest.iter().chain(hooks).any(|manifest| {
         text(manifest, "/kind") == "CustomResourceDefinition"
             && text(manifest, "/spec/group") == unserved.group
             && text(manifest, "/spec/names/kind") == unserved.kind
+            && serves(&manifest["spec"], &unserved.version)
     })
+}
+
+fn serves(definition: &Value, version: &str) -> bool {
+    let versions = list(definition, "versions");
+    versions.is_empty() || versions.iter().any(|known| text(known, "/name") == version)
 }
 
 /// Whether the attempt's HelmRelease waits for another one to be ready.

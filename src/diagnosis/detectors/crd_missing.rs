@@ -37,8 +37,16 @@ fn detect(evidence: &Evidence) -> Vec<Finding> {
         return Vec::new();
     };
     let of_kind = |unserved: &Unserved| {
-        let (certainty, why) = match supplier(evidence, &attempt, unserved) {
+        let supplier = supplier(evidence, &attempt, unserved);
+        let (certainty, why) = match &supplier {
             Supplier::Release(_) => return None,
+            Supplier::Gone(record) => (
+                Certainty::Certain,
+                format!(
+                    "release {}, which defines it, was there before, so somebody has taken the definition away",
+                    record.name
+                ),
+            ),
             Supplier::Nobody => (Certainty::Certain, "no release that is known defines it".to_owned()),
             Supplier::Unknown(release) => (
                 Certainty::Suspected,
@@ -63,18 +71,9 @@ fn detect(evidence: &Evidence) -> Vec<Finding> {
             "gate-custom-resource",
             format!("leave {kind}{named} out of the chart where the cluster does not know the kind"),
         );
-        let known = evidence
-            .releases
-            .keys()
-            .map(|(name, _)| name.as_str())
-            .filter(|name| *name != attempt.release);
-        let known: BTreeSet<&str> = known.collect();
-        let looked = match known.len() {
-            0 => "no other release is known in this namespace".to_owned(),
-            _ => format!(
-                "none of the releases {} defines it",
-                known.into_iter().collect::<Vec<_>>().join(", ")
-            ),
+        let looked = match supplier {
+            Supplier::Gone(record) => format!("release {} defines it, and was deployed before this began", record.name),
+            _ => looked(evidence, &attempt.release),
         };
         Some(finding(
             &attempt,
@@ -91,6 +90,23 @@ fn detect(evidence: &Evidence) -> Vec<Finding> {
         ))
     };
     unserved.iter().filter_map(of_kind).collect()
+}
+
+/// Where a definition was looked for.
+fn looked(evidence: &Evidence, release: &str) -> String {
+    let others = evidence
+        .releases
+        .keys()
+        .map(|(name, _)| name.as_str())
+        .filter(|name| *name != release);
+    let others: BTreeSet<&str> = others.collect();
+    match others.len() {
+        0 => "no other release is known in this namespace".to_owned(),
+        _ => format!(
+            "none of the releases {} defines it",
+            others.into_iter().collect::<Vec<_>>().join(", ")
+        ),
+    }
 }
 
 #[cfg(test)]

@@ -95,7 +95,8 @@ mod tests {
                          for kind \"Ledger\" in version \"books.example/v1\"";
 
     fn definition(group: &str, kind: &str) -> Value {
-        json!({"kind": "CustomResourceDefinition", "metadata": {"name": format!("x.{group}")}, "spec": {"group": group, "names": {"kind": kind}}})
+        let spec = json!({"group": group, "names": {"kind": kind}, "versions": [{"name": "v1"}]});
+        json!({"kind": "CustomResourceDefinition", "metadata": {"name": format!("x.{group}")}, "spec": spec})
     }
 
     fn other(scene: &mut Scene, status: &str, manifest: Vec<Value>, hooks: Vec<Hook>) {
@@ -183,11 +184,25 @@ mod tests {
     }
 
     #[test]
+    fn another_version_is_another_kind_to_the_api() {
+        let mut other = definition("books.example", "Ledger");
+        other["spec"]["versions"] = json!([{"name": "v1beta1"}]);
+        refused(json!({}), "pending-install", vec![other]).settles_on(&[("crd-missing", "Ledger/ledger")]);
+    }
+
+    #[test]
+    fn a_release_that_was_there_before_was_not_too_late() {
+        let scene = refused(json!({}), "deployed", vec![definition("books.example", "Ledger")]);
+        scene.settles_on(&[("crd-missing", "Ledger/ledger")]);
+        assert!(scene.diagnosis().causes[0].why.contains("somebody has taken the definition away"));
+    }
+
+    #[test]
     fn who_depends_on_it_already_waited() {
         let spec = json!({"dependsOn": [{"name": "operators"}]});
-        refused(spec, "deployed", vec![definition("books.example", "Ledger")]).never_certain();
+        refused(spec, "pending-install", vec![definition("books.example", "Ledger")]).never_certain();
         // Another dependency is not that one.
         let spec = json!({"dependsOn": [{"name": "postgres"}]});
-        refused(spec, "deployed", vec![definition("books.example", "Ledger")]).settles_on(&[(SLUG, "Ledger/ledger")]);
+        refused(spec, "pending-install", vec![definition("books.example", "Ledger")]).settles_on(&[(SLUG, "Ledger/ledger")]);
     }
 }

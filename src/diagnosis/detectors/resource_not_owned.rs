@@ -83,10 +83,13 @@ struct Owner {
 
 fn of_object(evidence: &Evidence, attempt: &Attempt<'_>, object: ObjectRef, said: &str) -> Finding {
     let life = live(evidence, &object);
-    let owner = life.and_then(owner).filter(|owner| !is_own(attempt, owner));
+    let said_owner = life.and_then(owner);
+    let own = said_owner.as_ref().is_some_and(|owner| is_own(attempt, owner));
+    let owner = said_owner.filter(|_| !own);
     let other = owner.as_ref().filter(|owner| is_there(evidence, owner, attempt));
     let (kind, name, release) = (&object.kind, &object.name, &attempt.release);
     let whose = match (&owner, life) {
+        _ if own => "does not say that Helm manages it".to_owned(),
         (Some(owner), _) => format!("belongs to release {} of namespace {}", owner.release, owner.namespace),
         (None, Some(life)) if life.text("/metadata/labels/app.kubernetes.io~1managed-by") == "Helm" => {
             "does not say which release it belongs to".to_owned()
@@ -259,6 +262,15 @@ mod tests {
         let annotations = json!({"meta.helm.sh/release-name": "prices", "meta.helm.sh/release-namespace": "shop"});
         let scene = refused(Some(rates(json!({"app.kubernetes.io/managed-by": "Helm"}), annotations)), &helm_3());
         let cause = &scene.diagnosis().causes[0];
+        assert_eq!(cause.remedy.as_ref().map(|remedy| remedy.kind.as_str()), Some("adopt"));
+    }
+
+    #[test]
+    fn one_that_only_lacks_the_label_says_so() {
+        let annotations = json!({"meta.helm.sh/release-name": "store", "meta.helm.sh/release-namespace": "shop"});
+        let scene = refused(Some(rates(json!({}), annotations)), &helm_3());
+        let cause = &scene.diagnosis().causes[0];
+        assert!(cause.statement.contains("does not say that Helm manages it"), "{}", cause.statement);
         assert_eq!(cause.remedy.as_ref().map(|remedy| remedy.kind.as_str()), Some("adopt"));
     }
 
