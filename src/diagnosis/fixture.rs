@@ -194,6 +194,7 @@ impl Scene {
             last_deployed: Some(at),
             hooks,
             manifest,
+            lookups: Vec::new(),
         })))
     }
 

@@ -4,6 +4,7 @@ pub mod address;
 pub mod collect;
 pub mod declared;
 mod fold;
+mod gates;
 pub mod health;
 mod index;
 pub mod loops;
@@ -18,6 +19,8 @@ pub mod wording;
 
 pub use collect::{CollectError, Collector};
 pub use fold::{Engine, EngineEnd, Evidence, Life, Log, Look, PrintedLine, Version};
-pub use model::{Answer, Basis, Change, EngineStart, Entry, Fact, Header, Hook, LogLine, ObjectRef, ReleaseRecord, Timeline, Vantage};
+pub use model::{
+    Answer, Basis, Change, EngineStart, Entry, Fact, Header, Hook, LogLine, ObjectRef, ReleaseRecord, TemplateLookup, Timeline, Vantage,
+};
 pub use recorder::{Bookmark, News, Recorder};
 pub use recording::Recording;

@@ -188,6 +188,22 @@ pub struct ReleaseRecord {
     pub hooks: Vec<Hook>,
     /// The objects of the manifest as rendered, without hooks, Secret values taken out.
     pub manifest: Vec<Value>,
+    /// What the chart's templates asked the cluster for, where they name it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lookups: Vec<TemplateLookup>,
+}
+
+/// An object that a template looks up while it is rendered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TemplateLookup {
+    /// `templates/token.yaml`
+    pub template: String,
+    pub kind: String,
+    /// Empty where it cannot be told.
+    pub namespace: String,
+    pub name: String,
+    /// The names that the template writes out; `*-token` where only the end is.
+    pub names: Vec<String>,
 }
 
 impl ReleaseRecord {

@@ -9,7 +9,8 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::model::{Hook, ReleaseRecord};
+use super::gates::{Surroundings, lookups};
+use super::model::{Hook, ReleaseRecord, TemplateLookup};
 use super::redact::Redactor;
 
 /// The most that a record may become when it is unpacked, in bytes. Kubernetes keeps at most 1 MiB of it packed.
@@ -45,6 +46,9 @@ struct Raw {
     manifest: String,
     #[serde(default)]
     hooks: Option<Vec<RawHook>>,
+    /// The user's values. They never leave this module, but for the names of objects.
+    #[serde(default)]
+    config: Value,
 }
 
 #[derive(Deserialize, Default)]
@@ -63,6 +67,18 @@ struct RawInfo {
 struct RawChart {
     #[serde(default)]
     metadata: RawMetadata,
+    #[serde(default)]
+    templates: Option<Vec<RawTemplate>>,
+    #[serde(default)]
+    values: Value,
+}
+
+#[derive(Deserialize, Default)]
+struct RawTemplate {
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    data: String,
 }
 
 #[derive(Deserialize, Default)]
@@ -127,6 +143,7 @@ pub fn decode(secret: &Value, redactor: &mut Redactor) -> Result<ReleaseRecord, 
         text = packed;
     }
     let raw: Raw = serde_json::from_slice(&text)?;
+    let lookups = looked_up(&raw);
     let hooks = raw
         .hooks
         .unwrap_or_default()
@@ -156,7 +173,22 @@ pub fn decode(secret: &Value, redactor: &mut Redactor) -> Result<ReleaseRecord, 
         last_deployed: time(&raw.info.last_deployed),
         hooks,
         manifest,
+        lookups,
     })
+}
+
+fn looked_up(raw: &Raw) -> Vec<TemplateLookup> {
+    let around = Surroundings {
+        namespace: &raw.namespace,
+        release: &raw.name,
+        values: [&raw.config, &raw.chart.values],
+    };
+    let templates = raw.chart.templates.iter().flatten();
+    let source = |template: &RawTemplate| String::from_utf8(STANDARD.decode(&template.data).ok()?).ok();
+    templates
+        .filter_map(|template| Some(lookups(&template.name, &source(template)?, &around)))
+        .flatten()
+        .collect()
 }
 
 /// Helm writes the zero time for what has not happened.
@@ -206,7 +238,10 @@ pub(super) mod tests {
         let secret = storage(&json!({
             "name": "app", "namespace": "b", "version": 2, "config": {"password": "canary-1"},
             "info": {"status": "failed", "description": "Release \"app\" failed: canary-1234", "first_deployed": "2026-01-01T00:00:00Z"},
-            "chart": {"metadata": {"name": "app", "version": "0.1.0"}},
+            "chart": {"metadata": {"name": "app", "version": "0.1.0"}, "templates": [
+                {"name": "templates/t.yaml", "data": STANDARD.encode("{{ if lookup \"v1\" \"Secret\" .Release.Namespace \"admin\" }}")},
+                {"name": "templates/binary", "data": "???"},
+            ]},
             "manifest": "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\ndata: {p: canary-1234}\n---\nkind: Secret\nmetadata: {name: s}\nstringData: {p: canary-1234}\n---\n{{ broken",
             "hooks": [{"name": "h", "kind": "Job", "manifest": "kind: Job\nmetadata: {name: h}", "events": ["post-install"],
                 "last_run": {"started_at": "2026-01-01T00:00:01Z", "completed_at": "0001-01-01T00:00:00Z", "phase": "Running"}}],
@@ -219,6 +254,12 @@ pub(super) mod tests {
         assert_eq!((record.hooks[0].started_at.is_some(), record.hooks[0].completed_at), (true, None));
         assert_eq!(record.manifest.len(), 2);
         assert_eq!(record.manifest[1]["stringData"]["p"]["length"], 11);
+        let asked: Vec<_> = record
+            .lookups
+            .iter()
+            .map(|lookup| (lookup.namespace.as_str(), lookup.name.as_str()))
+            .collect();
+        assert_eq!(asked, [("b", "admin")]);
         let all = serde_json::to_string(&record).unwrap();
         assert!(!all.contains("canary"), "{all}");
     }

@@ -112,6 +112,7 @@ mod tests {
             last_deployed: Some(scene.stamp()),
             hooks,
             manifest,
+            lookups: Vec::new(),
         }));
         scene.push(record);
     }

@@ -16,6 +16,7 @@ mod image_not_loaded;
 mod install_remediation_loop;
 mod job_before_its_secret;
 mod job_template_immutable;
+mod lookup_gated_out;
 mod node_selector_unsatisfiable;
 mod post_renderer_malformed;
 mod post_renderer_no_effect;
@@ -51,6 +52,7 @@ pub const DETECTORS: &[&Detector] = &[
     &install_remediation_loop::DETECTOR,
     &job_before_its_secret::DETECTOR,
     &job_template_immutable::DETECTOR,
+    &lookup_gated_out::DETECTOR,
     &node_selector_unsatisfiable::DETECTOR,
     &post_renderer_malformed::DETECTOR,
     &post_renderer_no_effect::DETECTOR,

@@ -177,6 +177,7 @@ mod tests {
             last_deployed: Some(scene.stamp()),
             hooks: Vec::new(),
             manifest: Vec::new(),
+            lookups: Vec::new(),
         };
         let secret = json!({"kind": "Secret", "type": "helm.sh/release.v1", "metadata": {"name": record.storage()}});
         scene.push(Fact::Release(Arc::new(record))).object(secret);

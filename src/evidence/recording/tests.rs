@@ -97,6 +97,7 @@ fn every_fact() -> Vec<Fact> {
             last_deployed: Some(time),
             hooks: vec![hook],
             manifest: vec![json!({"kind": "Service"})],
+            lookups: Vec::new(),
         })),
         Fact::Lookup {
             host: "h".into(),

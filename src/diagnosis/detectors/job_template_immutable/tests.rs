@@ -31,6 +31,7 @@ fn record(scene: &Scene, revision: u32, status: &str, description: &str, manifes
         last_deployed: Some(scene.stamp()),
         hooks: Vec::new(),
         manifest,
+        lookups: Vec::new(),
     }))
 }
 

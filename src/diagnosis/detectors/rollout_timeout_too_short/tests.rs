@@ -262,6 +262,7 @@ fn an_engine_that_ended_before_its_time_or_was_refused_or_went_back_is_silent() 
         last_deployed: Some(at),
         hooks: Vec::new(),
         manifest: Vec::new(),
+        lookups: Vec::new(),
     })));
     gives_up(&mut scene);
     gets_ready(&mut scene, 12_000, "depot");

@@ -46,6 +46,7 @@ fn record(scene: &Scene, revision: u32, status: &str, description: &str, manifes
         last_deployed: Some(scene.stamp()),
         hooks: Vec::new(),
         manifest: manifest.to_vec(),
+        lookups: Vec::new(),
     }
 }
 
