@@ -66,7 +66,7 @@ deny: needs ## Licences, bans and sources of all dependencies
 	else echo "$$out" >&2; exit 1; fi
 
 .PHONY: bench
-bench: standin ## How fast the harness is, against plain kind and a script; takes half an hour; PARKED='600 3600' for longer pauses
+bench: standin ## How fast the harness is, against plain kind and a script; takes an hour; PARKED='600 3600' for longer pauses
 	cargo bench --locked --bench replay
 	cargo bench --locked --bench speed
 	cargo bench --locked --bench suite -- $(PARKED)
