@@ -1,6 +1,7 @@
 //! What objects of Flux's depend on, and how that stands.
 
 use super::attempt::{DEPENDENCY_NOT_READY, attempt, message, reason};
+use super::progress::plain;
 use crate::evidence::manifest::text;
 use crate::evidence::{Evidence, Life, ObjectRef};
 
@@ -95,10 +96,7 @@ fn standing(life: &Life) -> Standing {
 
 /// Whether following the dependencies of an object leads back to it; the circle, beginning with it.
 pub fn circle(evidence: &Evidence, life: &Life) -> Option<Vec<ObjectRef>> {
-    let begin = ObjectRef {
-        uid: None,
-        ..life.reference()
-    };
+    let begin = plain(&life.reference());
     let mut open = vec![(life, vec![begin.clone()])];
     let mut seen: Vec<ObjectRef> = Vec::new();
     while let Some((at, path)) = open.pop() {
@@ -148,10 +146,7 @@ pub fn on_its_way(evidence: &Evidence, blocked: &[ObjectRef]) -> Option<ObjectRe
         let nothing_yet = life.list("/status/inventory/entries").is_empty() && life.list("/status/history").is_empty();
         nothing_yet && !begun.contains(&life.uid()) && comes(evidence, life, own.as_ref(), &mut Vec::new())
     });
-    found.map(|life| ObjectRef {
-        uid: None,
-        ..life.reference()
-    })
+    found.map(|life| plain(&life.reference()))
 }
 
 /// Whether an object is being worked at, or waits only for such ones; `own` is what everybody waits for already.

@@ -353,6 +353,11 @@ impl Evidence {
         self.ever_named(kind, namespace, name).iter().rev().find(|life| life.exists())
     }
 
+    /// The object that a reference without UID means, as far as it exists now.
+    pub fn meant(&self, reference: &ObjectRef) -> Option<&Life> {
+        self.get(&reference.kind, reference.namespace.as_deref().unwrap_or_default(), &reference.name)
+    }
+
     /// Every object of a kind that was ever seen and is, or was last, owned by the object with this UID; in the order of [`Evidence::ever`].
     pub fn ever_owned<'a>(&'a self, kind: &str, uid: &str) -> impl Iterator<Item = &'a Life> + use<'a> {
         let (kind, uid) = (kind.to_owned(), uid.to_owned());

@@ -23,7 +23,7 @@ use crate::diagnosis::attempt::{attempt, engine_gave_up, message, of_flux, reaso
 use crate::diagnosis::cite;
 use crate::diagnosis::dependencies::{Dependency, Standing, in_a_circle, other_kind, unmet, waits};
 use crate::diagnosis::logs::quoted;
-use crate::diagnosis::progress::{not_seen_since_remedy, pods_behind, pods_of};
+use crate::diagnosis::progress::{not_seen_since_remedy, plain, pods_behind, pods_of};
 use crate::diagnosis::rollout::consists_of;
 use crate::diagnosis::{Certainty, Citation, Class, Detector, Finding};
 use crate::evidence::{Evidence, Life, ObjectRef};
@@ -71,10 +71,7 @@ fn finding(evidence: &Evidence, dependant: &Life, dependency: &Dependency<'_>) -
         Standing::Progressing => (Certainty::Suspected, "its controller may still be at it"),
     };
     let subject = dependency.reference.clone();
-    let reference = ObjectRef {
-        uid: None,
-        ..dependant.reference()
-    };
+    let reference = plain(&dependant.reference());
     Some(Finding {
         slug: DETECTOR.slug,
         statement: dependency.statement(),

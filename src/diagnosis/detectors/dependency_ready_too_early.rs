@@ -23,12 +23,12 @@ use jiff::Timestamp;
 use crate::diagnosis::cite;
 use crate::diagnosis::dependencies::{Standing, deliverer, dependencies, waits_for_its_own};
 use crate::diagnosis::hooks::{Task, tasks};
-use crate::diagnosis::progress::{JobState, pods_behind, ready};
+use crate::diagnosis::progress::{JobState, plain, pods_behind, ready};
 use crate::diagnosis::rollout::{consists_of, readiness};
 use crate::diagnosis::services::is_behind;
 use crate::diagnosis::targets::targets;
 use crate::diagnosis::{Certainty, Citation, Class, Detector, Finding, attempt};
-use crate::evidence::{Evidence, Life, ObjectRef};
+use crate::evidence::{Evidence, Life};
 use crate::remedy::Remedy;
 
 pub const DETECTOR: Detector = Detector {
@@ -57,18 +57,11 @@ fn detect(evidence: &Evidence) -> Vec<Finding> {
     findings
 }
 
-fn plain(life: &Life) -> ObjectRef {
-    ObjectRef {
-        uid: None,
-        ..life.reference()
-    }
-}
-
 fn finding(evidence: &Evidence, task: &Task<'_>, own: &Life, dependency: &Life, failed: Timestamp) -> Option<Finding> {
     let delivered: Vec<&Life> = consists_of(&attempt::of_flux(evidence, dependency))
         .iter()
         .filter(|part| matches!(part.kind.as_str(), "Deployment" | "StatefulSet" | "DaemonSet"))
-        .filter_map(|part| evidence.get(&part.kind, part.namespace.as_deref().unwrap_or_default(), &part.name))
+        .filter_map(|part| evidence.meant(part))
         .collect();
     let targets = targets(evidence, task);
     let (target, workload, then) = targets.iter().find_map(|target| {
@@ -88,8 +81,8 @@ fn finding(evidence: &Evidence, task: &Task<'_>, own: &Life, dependency: &Life, 
         "spec.install.disableWait: true"
     };
     let mut citations: Vec<Citation> = vec![
-        cite::declared(&plain(own), format!("spec.dependsOn: {name}")),
-        cite::declared(&plain(dependency), format!("{field}, no spec.healthChecks")),
+        cite::declared(&plain(&own.reference()), format!("spec.dependsOn: {name}")),
+        cite::declared(&plain(&dependency.reference()), format!("{field}, no spec.healthChecks")),
     ];
     citations.extend(asks);
     let when = failed.duration_since(workload.first_seen()).as_secs();
@@ -98,7 +91,7 @@ fn finding(evidence: &Evidence, task: &Task<'_>, own: &Life, dependency: &Life, 
         readiness(&then),
         task.reference.name
     );
-    citations.push(cite::observed(&plain(workload), text, Some(failed)));
+    citations.push(cite::observed(&plain(&workload.reference()), text, Some(failed)));
     Some(Finding {
         slug: DETECTOR.slug,
         statement: format!(
@@ -112,7 +105,7 @@ fn finding(evidence: &Evidence, task: &Task<'_>, own: &Life, dependency: &Life, 
         citations,
         explains: task.explains(),
         blames: Vec::new(),
-        subject: plain(dependency),
+        subject: plain(&dependency.reference()),
         remedy: Some(
             Remedy::new(
                 "wait-for-dependency",

@@ -23,7 +23,7 @@ use crate::diagnosis::attempt::{message, reason};
 use crate::diagnosis::cite;
 use crate::diagnosis::dependencies::{Standing, circle, dependencies, other_kind, waits};
 use crate::diagnosis::logs::quoted;
-use crate::diagnosis::progress::not_seen_since_remedy;
+use crate::diagnosis::progress::{not_seen_since_remedy, plain};
 use crate::diagnosis::{Certainty, Citation, Class, Detector, Finding};
 use crate::evidence::{Evidence, Life, ObjectRef};
 use crate::remedy::Remedy;
@@ -40,7 +40,7 @@ fn detect(evidence: &Evidence) -> Vec<Finding> {
     let mut told: BTreeSet<ObjectRef> = BTreeSet::new();
     let mut found = Vec::new();
     for life in ["HelmRelease", "Kustomization"].iter().flat_map(|kind| evidence.all(kind)) {
-        let reference = plain(life);
+        let reference = plain(&life.reference());
         if told.contains(&reference) {
             continue;
         }
@@ -49,11 +49,7 @@ fn detect(evidence: &Evidence) -> Vec<Finding> {
         }
         if let Some(circle) = circle(evidence, life) {
             told.extend(circle.iter().cloned());
-            let stale = |one: &ObjectRef| {
-                evidence
-                    .get(&one.kind, one.namespace.as_deref().unwrap_or_default(), &one.name)
-                    .is_some_and(|life| not_seen_since_remedy(evidence, life))
-            };
+            let stale = |one: &ObjectRef| evidence.meant(one).is_some_and(|life| not_seen_since_remedy(evidence, life));
             if circle.iter().any(stale) {
                 continue;
             }
@@ -68,28 +64,22 @@ fn detect(evidence: &Evidence) -> Vec<Finding> {
     found
 }
 
-fn plain(life: &Life) -> ObjectRef {
-    ObjectRef {
-        uid: None,
-        ..life.reference()
-    }
-}
-
 /// What the controller says of one that waits.
 fn said(life: &Life) -> Option<Citation> {
     let text = format!("condition Ready: False, {}: {}", reason(life), quoted(message(life)));
-    waits(life).then(|| cite::observed(&plain(life), text, life.versions.last().map(|version| version.at)))
+    waits(life).then(|| cite::observed(&plain(&life.reference()), text, life.versions.last().map(|version| version.at)))
 }
 
 fn of_circle(evidence: &Evidence, life: &Life, circle: &[ObjectRef]) -> Finding {
-    let subject = plain(life);
-    let lives = circle
-        .iter()
-        .filter_map(|one| evidence.get(&one.kind, one.namespace.as_deref().unwrap_or_default(), &one.name));
+    let subject = plain(&life.reference());
+    let lives = circle.iter().filter_map(|one| evidence.meant(one));
     let mut citations = Vec::new();
     for life in lives {
         let names: Vec<String> = dependencies(evidence, life).into_iter().map(|one| one.reference.name).collect();
-        citations.push(cite::declared(&plain(life), format!("spec.dependsOn: {}", names.join(", "))));
+        citations.push(cite::declared(
+            &plain(&life.reference()),
+            format!("spec.dependsOn: {}", names.join(", ")),
+        ));
         citations.extend(said(life));
     }
     let way: Vec<&str> = circle.iter().chain([&subject]).map(|one| one.name.as_str()).collect();
@@ -120,11 +110,11 @@ fn of_circle(evidence: &Evidence, life: &Life, circle: &[ObjectRef]) -> Finding 
 }
 
 fn of_kind(life: &Life, wanted: &ObjectRef, other: &Life) -> Finding {
-    let subject = plain(life);
+    let subject = plain(&life.reference());
     let mut citations = vec![
         cite::declared(&subject, format!("spec.dependsOn: {}", wanted.name)),
         cite::observed(
-            &plain(other),
+            &plain(&other.reference()),
             format!("there is a {} {}, and no {}", other.text("/kind"), other.name(), wanted.kind),
             Some(other.first_seen()),
         ),

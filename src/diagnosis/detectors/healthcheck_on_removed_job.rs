@@ -20,7 +20,7 @@ use crate::diagnosis::attempt::{engine_gave_up, message, reason};
 use crate::diagnosis::cite;
 use crate::diagnosis::dependencies::on_its_way;
 use crate::diagnosis::logs::quoted;
-use crate::diagnosis::progress::not_seen_since_remedy;
+use crate::diagnosis::progress::{not_seen_since_remedy, plain};
 use crate::diagnosis::rollout::inventory;
 use crate::diagnosis::{Certainty, Class, Detector, Finding};
 use crate::evidence::manifest::text;
@@ -66,10 +66,7 @@ fn of_kustomization(evidence: &Evidence, life: &Life) -> Vec<Finding> {
 }
 
 fn finding(evidence: &Evidence, life: &Life, job: ObjectRef) -> Finding {
-    let kustomization = ObjectRef {
-        uid: None,
-        ..life.reference()
-    };
+    let kustomization = plain(&life.reference());
     let gave_up = engine_gave_up(evidence) || life.condition("Ready") == "False";
     let (certainty, why) = match on_its_way(evidence, &[]) {
         Some(other) if !gave_up => (Certainty::Suspected, format!("{} {} may still bring it", other.kind, other.name)),

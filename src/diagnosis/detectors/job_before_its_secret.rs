@@ -22,11 +22,11 @@ use crate::diagnosis::attempt::engine_gave_up;
 use crate::diagnosis::cite;
 use crate::diagnosis::dependencies::{deliverer, dependencies};
 use crate::diagnosis::hooks::{Task, tasks};
-use crate::diagnosis::progress::JobState;
+use crate::diagnosis::progress::{JobState, plain};
 use crate::diagnosis::references::{CONFIG_MAPS, Reference, SECRETS, needed};
 use crate::diagnosis::{Certainty, Citation, Class, Detector, Finding};
 use crate::evidence::manifest::pod_spec;
-use crate::evidence::{Evidence, Life, ObjectRef};
+use crate::evidence::{Evidence, Life};
 use crate::remedy::Remedy;
 
 pub const DETECTOR: Detector = Detector {
@@ -71,10 +71,6 @@ fn finding(evidence: &Evidence, task: &Task<'_>, own: &Life, kind: &str, referen
         false => (Certainty::Suspected, "the Job may still go on, now that it is there"),
     };
     let (job, name) = (&task.reference, &reference.name);
-    let plain = |life: &Life| ObjectRef {
-        uid: None,
-        ..life.reference()
-    };
     Some(Finding {
         slug: DETECTOR.slug,
         statement: format!(
@@ -89,7 +85,7 @@ fn finding(evidence: &Evidence, task: &Task<'_>, own: &Life, kind: &str, referen
         why: why.to_owned(),
         since: task.created(),
         citations: citations(evidence, task, own, from, object, reference),
-        explains: [task.explains(), vec![plain(object)]].concat(),
+        explains: [task.explains(), vec![plain(&object.reference())]].concat(),
         blames: Vec::new(),
         subject: job.clone(),
         remedy: Some(
@@ -129,10 +125,6 @@ fn leads_to(evidence: &Evidence, from: &Life, to: &Life) -> bool {
 }
 
 fn citations(evidence: &Evidence, task: &Task<'_>, own: &Life, from: &Life, object: &Life, reference: &Reference) -> Vec<Citation> {
-    let plain = |life: &Life| ObjectRef {
-        uid: None,
-        ..life.reference()
-    };
     let mut citations = vec![cite::declared(
         &task.reference,
         format!("{}: {} {}", reference.origin, object.text("/kind"), reference.name),
@@ -150,18 +142,18 @@ fn citations(evidence: &Evidence, task: &Task<'_>, own: &Life, from: &Life, obje
     citations.extend(missed);
     let came = created(object).duration_since(task.created()).as_secs();
     citations.push(cite::observed(
-        &plain(object),
+        &plain(&object.reference()),
         format!("metadata.creationTimestamp: {came}s after that of the Job"),
         Some(object.first_seen()),
     ));
     citations.push(cite::observed(
-        &plain(object),
+        &plain(&object.reference()),
         format!("it was applied by {} {}", from.text("/kind"), from.name()),
         Some(object.first_seen()),
     ));
     let names: Vec<String> = dependencies(evidence, own).into_iter().map(|one| one.reference.name).collect();
     let names = if names.is_empty() { "(none)".to_owned() } else { names.join(", ") };
-    citations.push(cite::declared(&plain(own), format!("spec.dependsOn: {names}")));
+    citations.push(cite::declared(&plain(&own.reference()), format!("spec.dependsOn: {names}")));
     citations
 }
 

@@ -26,7 +26,7 @@ use serde_json::Value;
 use crate::diagnosis::cite;
 use crate::diagnosis::dependencies::deliverer;
 use crate::diagnosis::hooks::tasks;
-use crate::diagnosis::progress::{JobState, controller, ready, relevant};
+use crate::diagnosis::progress::{JobState, controller, plain, ready, relevant};
 use crate::diagnosis::{Certainty, Citation, Class, Detector, Finding};
 use crate::evidence::manifest::{list, pod_spec, spec_containers, text};
 use crate::evidence::{Evidence, Life, ObjectRef};
@@ -127,10 +127,7 @@ fn unreplaced(spec: &Value) -> Vec<Unreplaced> {
 fn citations(subject: &ObjectRef, found: &Unreplaced, from: Option<&Life>) -> Vec<Citation> {
     let mut citations = vec![cite::declared(subject, format!("{}: {}", found.origin, found.value))];
     if let Some(from) = from {
-        let kustomization = ObjectRef {
-            uid: None,
-            ..from.reference()
-        };
+        let kustomization = plain(&from.reference());
         let defined = from.at("/spec/postBuild/substitute").and_then(Value::as_object);
         let names: Vec<&str> = defined.into_iter().flat_map(|names| names.keys()).map(String::as_str).collect();
         let text = match (from.at("/spec/postBuild"), names.as_slice()) {
