@@ -1,5 +1,7 @@
 //! A run: every chosen trial on one cluster, and the report.
 
+mod lengths;
+
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -10,6 +12,8 @@ use futures::stream::FuturesUnordered;
 use jiff::Timestamp;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+
+use lengths::Lengths;
 
 use crate::cli::{ProvisionError, provision};
 use crate::cluster::slots::{self, Slot};
@@ -269,7 +273,9 @@ pub struct NoGround {
 /// [`NoGround`], with a report of its own.
 pub async fn run(options: &Options, events: &Events, cancel: &CancellationToken) -> Result<Report, NoGround> {
     let (started_at, started) = (Timestamp::now(), Instant::now());
-    let trials = trials(options);
+    let mut lengths = Lengths::read(&options.toolchain.state);
+    let mut trials = trials(options);
+    trials.sort_by_key(|trial| std::cmp::Reverse(lengths.of(trial)));
     let mut run = Run {
         versions: Versions {
             rekindle: env!("CARGO_PKG_VERSION").to_owned(),
@@ -296,6 +302,7 @@ pub async fn run(options: &Options, events: &Events, cancel: &CancellationToken)
     };
     events.send(Event::RunStarted { trials: trials.len() });
     let outcomes = carry_out(&trials, &standing, cancel).await;
+    lengths.remember(&outcomes);
     run.versions.kubernetes.clone_from(&standing.tools.kubernetes_version);
     run.versions.kind.clone_from(&standing.tools.kind_version);
     for (name, engine) in &standing.ground.engines {

@@ -32,7 +32,7 @@ fn says_file_line_and_field_of_what_is_wrong() {
             "window: 5",
             ":11:13: `5` is no duration; write it like 90s, 4m or 1m30s",
         ),
-        ("timeout: 30s", "timeout: [30s]", ":10:14: "),
+        ("timeout: 20s", "timeout: [30s]", ":10:14: "),
         (
             "chart: chart",
             "chart: chrat",
@@ -44,7 +44,7 @@ fn says_file_line_and_field_of_what_is_wrong() {
             ":6:19: engines: there is no engine `helm-5`; there are helm-3, helm-4, flux-2.7, flux-2.9",
         ),
         (
-            "timeout: 30s",
+            "timeout: 20s",
             "timeout: 6s",
             "inequalities: in profile fast on helm-3, `keycloakStart < timeout` does not hold with a margin of 3s: 4s against 6s",
         ),
