@@ -89,6 +89,7 @@ pub struct Command {
     deadline: Duration,
     lines: Option<LineSink>,
     kill: Option<CancellationToken>,
+    stop: Option<CancellationToken>,
 }
 
 #[derive(Clone)]
@@ -110,6 +111,7 @@ impl Command {
             deadline,
             lines: None,
             kill: None,
+            stop: None,
         }
     }
 
@@ -201,6 +203,12 @@ impl Command {
         self
     }
 
+    /// Once this is cancelled the child is asked to end, as by Ctrl-C: how it does that is its own affair, and no error.
+    pub fn stopped_by(mut self, stop: &CancellationToken) -> Self {
+        self.stop = Some(stop.clone());
+        self
+    }
+
     /// Runs to the end; the status is for the caller to judge.
     ///
     /// # Errors
@@ -284,6 +292,7 @@ impl Command {
             }
         };
         let mut reason = None;
+        let mut stopped = None;
         let status = loop {
             match handle.wait_timeout(Duration::from_millis(25)) {
                 Ok(Some(output)) => break output.status,
@@ -292,6 +301,16 @@ impl Command {
             }
             if self.kill.as_ref().is_some_and(CancellationToken::is_cancelled) {
                 end(Signal::KILL);
+            }
+            if self.stop.as_ref().is_some_and(CancellationToken::is_cancelled) {
+                match stopped {
+                    None => {
+                        stopped = Some(Instant::now());
+                        end(Signal::INT);
+                    }
+                    Some(since) if since.elapsed() > GRACE => end(Signal::KILL),
+                    Some(_) => {}
+                }
             }
             match &reason {
                 None if cancel.is_cancelled() => reason = Some((Instant::now(), true)),

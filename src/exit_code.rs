@@ -19,6 +19,11 @@ const fn exit(code: u8, name: &'static str, meaning: &'static str) -> ExitCode {
 }
 
 pub const PASS: ExitCode = exit(0, "pass", "everything that was asked for passed, `fixed-upstream` included");
+pub const FOUND: ExitCode = exit(
+    1,
+    "found",
+    "`diagnose --exit-code` found a cause, `diff` a difference, or what `watch` followed failed; of `watch -- helm …` it is Helm's own code",
+);
 pub const USAGE: ExitCode = exit(2, "usage", "an argument, a scenario's name or an engine's name is wrong");
 pub const SCENARIO: ExitCode = exit(3, "bad-scenario", "a scenario's file is wrong");
 pub const DOCKER: ExitCode = exit(4, "docker", "Docker is not there, does not answer, or cannot be set up");
@@ -52,6 +57,7 @@ pub const TERMINATED: ExitCode = exit(143, "terminated", "SIGTERM; what was know
 /// Every exit code, in the order of the numbers.
 pub const ALL: &[ExitCode] = &[
     PASS,
+    FOUND,
     USAGE,
     SCENARIO,
     DOCKER,

@@ -13,11 +13,14 @@
 pub mod cli;
 pub mod cluster;
 pub mod command;
+pub mod compare;
 pub mod diagnosis;
 pub mod engine;
 pub mod events;
 pub mod evidence;
 pub mod exit_code;
+pub mod follow;
+pub mod look;
 pub mod outcome;
 pub mod remedy;
 pub mod replay;

@@ -1,139 +1,248 @@
-//! `rekindle diagnose`: what can be said of a namespace as it is now, in any cluster that is named.
+//! `rekindle diagnose`: what can be said of a namespace as it is now, in any cluster that is named, or of a file.
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
-use clap::Args;
-use jiff::Timestamp;
+use clap::{ArgGroup, Args, ValueEnum};
+use futures::{StreamExt, stream};
 use k8s_openapi::api::core::v1::Namespace;
+use kube::Client;
 use kube::api::Api;
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Client, Config};
+use kube::{Config, Error};
 
 use super::Context;
 use super::failure::Failure;
-use super::run::Format;
 use super::terminal::put;
-use crate::diagnosis::detectors::DETECTORS;
-use crate::evidence::{Collector, Header, Recorder, Timeline};
+use crate::evidence::Recording;
 use crate::exit_code::{self, ExitCode};
+use crate::look::{self, Looked, Subject};
 use crate::report;
-use crate::trial::watch::Watch;
-use crate::wait::{Seen, WaitError, until};
 
 const EXAMPLES: &str = "\
 Examples:
-  rekindle diagnose -n openhands --context prod               what is wrong in this namespace, and why
-  rekindle diagnose -n openhands --context prod --format json | jq '.causes[].slug'
+  rekindle diagnose -n openhands --context prod                  what is wrong in this namespace, and why
+  rekindle diagnose -A --context prod                            in every namespace
+  rekindle diagnose -n openhands --release web --context prod    with one release
+  rekindle diagnose -n openhands --context prod --save FILE      and keep what was seen, for `replay` and `diff`
+  rekindle diagnose -n openhands --context prod --format markdown   to paste into an issue
 
-It only reads, with the rights of the account that the context names: objects, events, Helm's release records and the logs of \
-unfinished containers. Values of Secrets are replaced by their length and a hash before anything is looked at.";
+It only reads, with the rights of the account that the context names: objects, events, Helm's release records and the ends of the logs \
+of containers that are not well. Values of Secrets are replaced by their length and a hash before anything is looked at. What may not be \
+read is listed. It answers with 0 whatever it finds; with --exit-code, with 1 where a cause is certain.";
 
-/// Nothing new for so long, and the first look is complete.
-const QUIET: Duration = Duration::from_millis(400);
-/// How long logs and names may take after all objects were listed.
-const LOOK_AROUND: Duration = Duration::from_secs(10);
-const LOOK: Duration = Duration::from_millis(20);
+/// How many namespaces are looked at at once.
+const AT_ONCE: usize = 4;
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// Cause chains for people
+    #[default]
+    Human,
+    /// The diagnosis as in report.json
+    Json,
+    /// To paste into an issue
+    Markdown,
+    /// Annotations of a GitHub workflow
+    Github,
+    /// SARIF 2.1.0, for code scanning
+    Sarif,
+}
 
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, group(ArgGroup::new("subject")))]
 pub struct DiagnoseArgs {
-    /// The namespace to look at
-    #[arg(long, short, value_name = "NAMESPACE", default_value = "default")]
-    namespace: String,
+    /// The namespace to look at [default: the context's, as with kubectl]
+    #[arg(long, short, value_name = "NAMESPACE")]
+    namespace: Option<String>,
+    /// Look at every namespace
+    #[arg(long, short = 'A', conflicts_with_all = ["namespace", "subject"])]
+    all_namespaces: bool,
+    /// Only what concerns this Helm release
+    #[arg(long, value_name = "NAME", group = "subject")]
+    release: Option<String>,
+    /// Only what concerns this HelmRelease of Flux's
+    #[arg(long, value_name = "NAME", group = "subject")]
+    helmrelease: Option<String>,
+    /// Only what concerns this Kustomization of Flux's
+    #[arg(long, value_name = "NAME", group = "subject")]
+    kustomization: Option<String>,
+    #[command(flatten)]
+    to: To,
+    /// Write what was seen to a file, as `record` does
+    #[arg(long, value_name = "FILE", conflicts_with = "all_namespaces")]
+    save: Option<PathBuf>,
+    /// What to print
+    #[arg(long, short = 'o', visible_alias = "output", value_enum, default_value_t)]
+    format: Output,
+    /// Answer with 1 where a cause is certain
+    #[arg(long)]
+    exit_code: bool,
+}
+
+/// Which cluster is meant.
+#[derive(Debug, Clone, Args)]
+pub struct To {
     /// The context of the kubeconfig: a cluster is looked at only where it is named
-    #[arg(long, value_name = "NAME")]
-    context: String,
+    #[arg(long, value_name = "NAME", required = true)]
+    context: Option<String>,
     /// The kubeconfig [default: as kubectl finds it]
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
-    /// What to print
-    #[arg(long, value_enum, default_value_t)]
-    format: Format,
+}
+
+impl To {
+    /// A context that is named, or the one that a command of the user's takes anyway.
+    pub fn new(context: Option<String>, kubeconfig: Option<PathBuf>) -> Self {
+        Self { context, kubeconfig }
+    }
+}
+
+impl DiagnoseArgs {
+    fn subject(&self) -> Option<Subject> {
+        let release = self.release.clone().map(Subject::Release);
+        let helm_release = || self.helmrelease.clone().map(Subject::HelmRelease);
+        let kustomization = || self.kustomization.clone().map(Subject::Kustomization);
+        release.or_else(helm_release).or_else(kustomization)
+    }
 }
 
 /// Looks once, and prints what can be said.
 pub async fn run(args: &DiagnoseArgs, context: &Context) -> Result<ExitCode, Failure> {
-    let client = open(args).await?;
-    let unreachable = |error: kube::Error| {
-        let message = format!("the cluster of context {} does not answer: {error}", args.context);
-        Failure::new(exit_code::CLUSTER, message)
-    };
-    let version = client.apiserver_version().await.map_err(unreachable)?;
-    let namespaces: Api<Namespace> = Api::all(client.clone());
-    match namespaces.get_opt(&args.namespace).await {
-        Ok(None) => {
-            let message = format!("the cluster of context {} has no namespace {}", args.context, args.namespace);
-            return Err(Failure::usage(message));
+    let target = Target::open(&args.to).await?;
+    let version = target.version().await?;
+    let cancel = &context.interrupt.cancel;
+    let looking = async {
+        if args.all_namespaces {
+            let names = look::namespaces(&target.client).await;
+            let names = names.map_err(|error| target.refused("its namespaces could not be listed, which -A needs", &error))?;
+            let looks = names.into_iter().map(|name| look_at(&target, name, &version));
+            stream::iter(looks)
+                .buffered(AT_ONCE)
+                .collect::<Vec<_>>()
+                .await
+                .into_iter()
+                .collect()
+        } else {
+            let namespace = args.namespace.clone().unwrap_or_else(|| target.namespace.clone());
+            target.check(&namespace).await?;
+            Ok(vec![look_at(&target, namespace, &version).await?])
         }
-        // Whoever may not read namespaces may still read what is in one.
-        Ok(Some(_)) | Err(kube::Error::Api(_)) => {}
-        Err(error) => return Err(unreachable(error)),
+    };
+    let interrupted = || Failure::new(exit_code::INTERRUPTED, "it was interrupted before the look was complete".to_owned());
+    let mut looks: Vec<Looked> = tokio::select! {
+        looks = looking => looks?,
+        () = cancel.cancelled() => return Err(interrupted()),
+    };
+    if let Some(subject) = args.subject() {
+        for look in &mut looks {
+            let unknown = |names: Vec<String>| super::failure::unknown(subject.kind(), subject.name(), names.iter().map(String::as_str));
+            look.narrow(&subject).map_err(unknown)?;
+        }
     }
-    let header = Header {
-        format: Header::FORMAT,
-        recorder: concat!("rekindle ", env!("CARGO_PKG_VERSION")).to_owned(),
-        observed_at: Timestamp::now(),
-        namespace: args.namespace.clone(),
-        kubernetes_version: version.git_version,
-        watched: Vec::new(),
-        notes: std::collections::BTreeMap::new(),
-    };
-    let key = crate::trial::key().map_err(|error| Failure::new(exit_code::INTERNAL, format!("there is no randomness: {error}")))?;
-    let recorder = Recorder::resume(Timeline::begin(header), key);
-    let watch = Watch::start(recorder.clone(), DETECTORS, |_, _| {});
-    let collector = Collector::start(&client, &args.namespace, &recorder)
-        .await
-        .map_err(|error| Failure::new(exit_code::CLUSTER, error.to_string()))?;
-    let mut quiet = (recorder.len(), Instant::now());
-    let looked = until("the end of the first look", LOOK_AROUND, LOOK, &context.interrupt.cancel, || {
-        let (noted, seen) = (recorder.len(), watch.entries());
-        if noted != quiet.0 {
-            quiet = (noted, Instant::now());
-        }
-        let done = seen == noted && quiet.1.elapsed() >= QUIET;
-        async move {
-            if done {
-                Seen::Done(())
-            } else {
-                Seen::NotYet(format!("{seen} of {noted} entries were looked at"))
-            }
-        }
-    });
-    if let Err(WaitError::Interrupted { .. }) = looked.await {
-        return Err(Failure::new(
-            exit_code::INTERRUPTED,
-            "it was interrupted before the first look was complete".to_owned(),
-        ));
+    if let (Some(file), [look]) = (&args.save, looks.as_slice()) {
+        Recording::of(&look.timeline, serde_json::to_value(&look.diagnosis).ok()).write(file)?;
     }
-    let diagnosis = watch.conclude();
-    drop(collector);
-    let text = match args.format {
-        Format::Human => {
-            let (columns, paint) = (context.terminal.page(), context.terminal.out);
-            watch.read(|evidence, _| report::look::render(evidence, &diagnosis, columns, paint))
-        }
-        Format::Json => super::replay::json(&diagnosis)?,
-    };
-    put(&text)?;
-    Ok(exit_code::PASS)
+    put(&text(args.format, &looks, context)?)?;
+    let found = looks.iter().any(|look| !look.diagnosis.causes.is_empty());
+    Ok(if args.exit_code && found {
+        exit_code::FOUND
+    } else {
+        exit_code::PASS
+    })
 }
 
-async fn open(args: &DiagnoseArgs) -> Result<Client, Failure> {
-    let usable = |error: kube::config::KubeconfigError| Failure::usage(format!("the kubeconfig cannot be used: {error}"));
-    let kubeconfig = match &args.kubeconfig {
-        Some(path) => Kubeconfig::read_from(path),
-        None => Kubeconfig::read(),
-    };
-    let kubeconfig = kubeconfig.map_err(usable)?;
-    let known: Vec<&str> = kubeconfig.contexts.iter().map(|context| context.name.as_str()).collect();
-    if !known.contains(&args.context.as_str()) {
-        return Err(super::failure::unknown("context", &args.context, known));
+async fn look_at(target: &Target, namespace: String, version: &str) -> Result<Looked, Failure> {
+    let key = crate::trial::key().map_err(|error| Failure::new(exit_code::INTERNAL, format!("there is no randomness: {error}")))?;
+    Ok(look::look(&target.client, &namespace, version, key).await)
+}
+
+/// The answer in the form that was asked for.
+pub fn text(output: Output, looks: &[Looked], context: &Context) -> Result<String, Failure> {
+    let (columns, paint) = (context.terminal.page(), context.terminal.out);
+    Ok(match (output, looks) {
+        (Output::Human, [look]) => report::look::render(&look.evidence, &look.diagnosis, columns, paint),
+        (Output::Human, looks) => report::look::many(looks, columns, paint),
+        (Output::Json, [look]) => super::replay::json(&look.diagnosis)?,
+        (Output::Json, looks) => super::replay::json(&report::look::by_namespace(looks))?,
+        (Output::Markdown, looks) => report::look::issue::render(looks),
+        (Output::Github, looks) => report::look::github::render(looks),
+        (Output::Sarif, looks) => super::replay::json(&report::look::sarif::of(looks))?,
+    })
+}
+
+/// A cluster that was named.
+pub struct Target {
+    pub client: Client,
+    context: String,
+    /// The context's own.
+    pub namespace: String,
+}
+
+impl Target {
+    /// Opens the context.
+    ///
+    /// # Errors
+    /// Where the kubeconfig has no such context, or cannot be used.
+    pub async fn open(to: &To) -> Result<Self, Failure> {
+        let usable = |error: kube::config::KubeconfigError| Failure::usage(format!("the kubeconfig cannot be used: {error}"));
+        let kubeconfig = match &to.kubeconfig {
+            Some(path) => Kubeconfig::read_from(path),
+            None => Kubeconfig::read(),
+        };
+        let kubeconfig = kubeconfig.map_err(usable)?;
+        let named = to.context.as_ref().or(kubeconfig.current_context.as_ref()).cloned();
+        let context = named.ok_or_else(|| Failure::usage("the kubeconfig has no current context").hint("name one with --context"))?;
+        let known: Vec<&str> = kubeconfig.contexts.iter().map(|context| context.name.as_str()).collect();
+        if !known.contains(&context.as_str()) {
+            return Err(super::failure::unknown("context", &context, known));
+        }
+        let options = KubeConfigOptions {
+            context: Some(context.clone()),
+            ..KubeConfigOptions::default()
+        };
+        let config = Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(usable)?;
+        let namespace = config.default_namespace.clone();
+        let client = Client::try_from(config).map_err(|error| Failure::usage(format!("the context {context} cannot be used: {error}")))?;
+        Ok(Self {
+            client,
+            context,
+            namespace,
+        })
     }
-    let options = KubeConfigOptions {
-        context: Some(args.context.clone()),
-        ..KubeConfigOptions::default()
-    };
-    let config = Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(usable)?;
-    Client::try_from(config).map_err(|error| Failure::usage(format!("the context {} cannot be used: {error}", args.context)))
+
+    /// The version of its API server.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn version(&self) -> Result<String, Failure> {
+        let version = self.client.apiserver_version().await;
+        Ok(version.map_err(|error| self.unreachable(&error))?.git_version)
+    }
+
+    /// Fails where there is no such namespace. Whoever may not read namespaces may still read what is in one.
+    ///
+    /// # Errors
+    /// When it does not exist, or the cluster does not answer.
+    pub async fn check(&self, namespace: &str) -> Result<(), Failure> {
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        match namespaces.get_opt(namespace).await {
+            Ok(None) => Err(Failure::usage(format!(
+                "the cluster of context {} has no namespace {namespace}",
+                self.context
+            ))),
+            Ok(Some(_)) | Err(Error::Api(_)) => Ok(()),
+            Err(error) => Err(self.unreachable(&error)),
+        }
+    }
+
+    fn unreachable(&self, error: &Error) -> Failure {
+        self.refused("it does not answer", error)
+    }
+
+    fn refused(&self, what: &str, error: &Error) -> Failure {
+        Failure::new(
+            exit_code::CLUSTER,
+            format!("the cluster of context {}: {what}: {error}", self.context),
+        )
+    }
 }

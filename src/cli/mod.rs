@@ -3,6 +3,7 @@
 mod answer;
 mod clean;
 mod diagnose;
+mod diff;
 mod doctor;
 mod down;
 mod explain;
@@ -17,6 +18,7 @@ pub mod scenarios;
 mod schema;
 pub mod terminal;
 mod up;
+mod watch;
 
 pub use up::{ProvisionError, provision};
 
@@ -81,6 +83,10 @@ enum Command {
     Replay(replay::ReplayArgs),
     /// Diagnose a namespace of any cluster as it is now; it is only read
     Diagnose(diagnose::DiagnoseArgs),
+    /// Run or follow an engine, and name the cause as soon as it is certain
+    Watch(watch::WatchArgs),
+    /// Tell what changed between two recordings
+    Diff(diff::DiffArgs),
     /// Light one failure and leave it as it is, with a shell; then put it out step by step
     Reproduce(reproduce::ReproduceArgs),
     /// List the scenarios
@@ -206,6 +212,7 @@ fn start(cli: Cli, terminal: Terminal) -> Result<ExitCode, Failure> {
         Command::Explain(args) => return explain::run(args, terminal),
         Command::Replay(args) => return replay::run(args, terminal),
         Command::Schema(args) => return schema::run(args),
+        Command::Diff(args) => return diff::run(args, terminal),
         _ => {}
     }
     let dirs = Dirs::find(&cli.global)?;
@@ -225,11 +232,12 @@ fn start(cli: Cli, terminal: Terminal) -> Result<ExitCode, Failure> {
             Command::Record(args) => record::run(args, &context).await,
             Command::Reproduce(args) => reproduce::run(args, &context).await,
             Command::Diagnose(args) => diagnose::run(&args, &context).await,
+            Command::Watch(args) => watch::run(args, &context).await,
             Command::Up(args) => answer::up(&args, &context).await,
             Command::Down(args) => answer::down(&args, &context).await,
             Command::Clean(args) => answer::clean(&args, &context).await,
             Command::Doctor(args) => answer::doctor(&args, &context).await,
-            Command::List(_) | Command::Explain(_) | Command::Replay(_) | Command::Schema(_) => Ok(exit_code::PASS),
+            Command::List(_) | Command::Explain(_) | Command::Replay(_) | Command::Schema(_) | Command::Diff(_) => Ok(exit_code::PASS),
         };
         // An interrupted command fails in many ways; what ended it is the signal.
         match (context.interrupt.exit(), ended) {

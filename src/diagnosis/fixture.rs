@@ -195,6 +195,7 @@ impl Scene {
             hooks,
             manifest,
             lookups: Vec::new(),
+            sources: std::collections::BTreeMap::new(),
         })))
     }
 

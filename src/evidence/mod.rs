@@ -7,6 +7,7 @@ mod fold;
 mod gates;
 pub mod health;
 mod index;
+mod left;
 pub mod loops;
 pub mod manifest;
 pub mod model;
@@ -19,6 +20,7 @@ pub mod wording;
 
 pub use collect::{CollectError, Collector};
 pub use fold::{Engine, EngineEnd, Evidence, Life, Log, Look, PrintedLine, Version};
+pub use left::left;
 pub use model::{
     Answer, Basis, Change, EngineStart, Entry, Fact, Header, Hook, LogLine, ObjectRef, ReleaseRecord, TemplateLookup, Timeline, Vantage,
 };

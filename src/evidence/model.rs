@@ -191,6 +191,9 @@ pub struct ReleaseRecord {
     /// What the chart's templates asked the cluster for, where they name it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lookups: Vec<TemplateLookup>,
+    /// The template that each object was rendered from, by `Kind/name`, where the record tells: `web/templates/job.yaml`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sources: BTreeMap<String, String>,
 }
 
 /// An object that a template looks up while it is rendered.
@@ -282,6 +285,19 @@ pub struct Header {
 
 impl Header {
     pub const FORMAT: u32 = 1;
+
+    /// What is written by this rekindle, which begins to look at a namespace now and knows nothing yet.
+    pub fn begin(namespace: &str, observed_at: Timestamp) -> Self {
+        Self {
+            format: Self::FORMAT,
+            recorder: concat!("rekindle ", env!("CARGO_PKG_VERSION")).to_owned(),
+            observed_at,
+            namespace: namespace.to_owned(),
+            kubernetes_version: String::new(),
+            watched: Vec::new(),
+            notes: BTreeMap::new(),
+        }
+    }
 }
 
 /// Everything that was noticed, in the order of its receipt. Each earlier moment is a prefix.

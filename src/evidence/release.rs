@@ -1,5 +1,6 @@
 //! Reads a release record from the Secret in which Helm keeps it.
 
+use std::collections::BTreeMap;
 use std::io::Read;
 
 use base64::Engine as _;
@@ -10,6 +11,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::gates::{Surroundings, lookups};
+use super::manifest::text;
 use super::model::{Hook, ReleaseRecord, TemplateLookup};
 use super::redact::Redactor;
 
@@ -96,6 +98,8 @@ struct RawHook {
     #[serde(default)]
     kind: String,
     #[serde(default)]
+    path: String,
+    #[serde(default)]
     manifest: String,
     #[serde(default)]
     events: Option<Vec<String>>,
@@ -144,6 +148,7 @@ pub fn decode(secret: &Value, redactor: &mut Redactor) -> Result<ReleaseRecord, 
     }
     let raw: Raw = serde_json::from_slice(&text)?;
     let lookups = looked_up(&raw);
+    let sources = sources(&raw);
     let hooks = raw
         .hooks
         .unwrap_or_default()
@@ -174,7 +179,29 @@ pub fn decode(secret: &Value, redactor: &mut Redactor) -> Result<ReleaseRecord, 
         hooks,
         manifest,
         lookups,
+        sources,
     })
+}
+
+/// Which template each object comes from: Helm writes it above each document, and beside each hook.
+fn sources(raw: &Raw) -> BTreeMap<String, String> {
+    let hooks = raw.hooks.iter().flatten();
+    let hooks = hooks.filter(|hook| !hook.path.is_empty());
+    let mut sources: BTreeMap<String, String> = hooks
+        .map(|hook| (format!("{}/{}", hook.kind, hook.name), hook.path.clone()))
+        .collect();
+    for document in raw.manifest.split("\n---") {
+        let template = document.lines().find_map(|line| line.strip_prefix("# Source: "));
+        let Some(template) = template else { continue };
+        let Ok(object) = serde_saphyr::from_str::<Value>(document.trim_start_matches("---")) else {
+            continue;
+        };
+        let (kind, name) = (text(&object, "/kind"), text(&object, "/metadata/name"));
+        if !name.is_empty() {
+            sources.insert(format!("{kind}/{name}"), template.trim().to_owned());
+        }
+    }
+    sources
 }
 
 fn looked_up(raw: &Raw) -> Vec<TemplateLookup> {

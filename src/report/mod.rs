@@ -4,6 +4,7 @@
 
 pub mod chain;
 mod comparison;
+pub mod difference;
 pub mod human;
 pub mod json;
 pub mod junit;

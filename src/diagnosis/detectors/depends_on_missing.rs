@@ -113,6 +113,7 @@ mod tests {
             hooks,
             manifest,
             lookups: Vec::new(),
+            sources: std::collections::BTreeMap::new(),
         }));
         scene.push(record);
     }

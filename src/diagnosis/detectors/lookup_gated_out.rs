@@ -267,6 +267,7 @@ mod tests {
             hooks: vec![],
             manifest: [vec![deployment.clone()], rendered].concat(),
             lookups: vec![lookup],
+            sources: std::collections::BTreeMap::new(),
         })));
         scene.object(deployment).object(set.clone());
         let message = "secret \"api-token\" not found";

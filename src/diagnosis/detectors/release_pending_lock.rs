@@ -178,6 +178,7 @@ mod tests {
             hooks: Vec::new(),
             manifest: Vec::new(),
             lookups: Vec::new(),
+            sources: std::collections::BTreeMap::new(),
         };
         let secret = json!({"kind": "Secret", "type": "helm.sh/release.v1", "metadata": {"name": record.storage()}});
         scene.push(Fact::Release(Arc::new(record))).object(secret);

@@ -46,49 +46,95 @@ pub async fn follow(
         if change == Change::Deleted || pod.pointer("/kind").and_then(Value::as_str) != Some("Pod") {
             continue;
         }
-        let text = |pointer: &str| pod.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let (name, uid) = (text("/metadata/name"), text("/metadata/uid"));
-        for list in ["/status/initContainerStatuses", "/status/containerStatuses"] {
-            for status in pod.pointer(list).and_then(Value::as_array).into_iter().flatten() {
-                let field = |name: &str| status.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-                let id = field("containerID");
-                if id.is_empty() || !followed.insert(id) {
-                    continue;
-                }
-                let restart = status
-                    .get("restartCount")
-                    .and_then(Value::as_u64)
-                    .and_then(|count| u32::try_from(count).ok())
-                    .unwrap_or(0);
-                let line = LogLine {
-                    pod: name.clone(),
-                    pod_uid: uid.clone(),
-                    container: field("name"),
-                    restart,
-                    stamp: Timestamp::UNIX_EPOCH,
-                    text: String::new(),
-                };
-                tasks.spawn(follow_container(api.clone(), line, recorder.clone(), stamps.clone(), hosts.clone()));
+        for container in containers(&pod) {
+            if container.id.is_empty() || !followed.insert(container.id.clone()) {
+                continue;
             }
+            let (api, recorder) = (api.clone(), recorder.clone());
+            tasks.spawn(follow_container(api, container, recorder, stamps.clone(), hosts.clone()));
         }
         // Those that ended need not be kept.
         while tasks.try_join_next().is_some() {}
     }
 }
 
-async fn follow_container(api: Api<Pod>, template: LogLine, recorder: Recorder, stamps: Stamps, hosts: UnboundedSender<Need>) {
+/// A container of a pod, as its status tells of it.
+#[derive(Debug, Clone)]
+pub struct Container {
+    /// Empty where it has never been made.
+    id: String,
+    /// Whether one that was made before it has ended.
+    ended_before: bool,
+    /// What each of its lines has in common.
+    pub template: LogLine,
+}
+
+impl Container {
+    /// Whether it has been made, and so has a log.
+    pub fn has_begun(&self) -> bool {
+        !self.id.is_empty()
+    }
+
+    /// Whether there was one before it, whose log may be there still.
+    pub fn restarted(&self) -> bool {
+        self.template.restart > 0 && self.ended_before
+    }
+
+    /// What it is called where it could not be read.
+    pub fn what(&self) -> String {
+        format!("log of pod {}, container {}", self.template.pod, self.template.container)
+    }
+}
+
+/// Every container that a pod reports, the first ones first.
+pub fn containers(pod: &Value) -> Vec<Container> {
+    let text = |pointer: &str| pod.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let (name, uid) = (text("/metadata/name"), text("/metadata/uid"));
+    let lists = ["/status/initContainerStatuses", "/status/containerStatuses"];
+    let statuses = lists.iter().filter_map(|list| pod.pointer(list)?.as_array()).flatten();
+    let container = |status: &Value| {
+        let field = |name: &str| status.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let restart = status.get("restartCount").and_then(Value::as_u64);
+        Container {
+            id: field("containerID"),
+            ended_before: status.pointer("/lastState/terminated").is_some(),
+            template: LogLine {
+                pod: name.clone(),
+                pod_uid: uid.clone(),
+                container: field("name"),
+                restart: restart.and_then(|count| u32::try_from(count).ok()).unwrap_or(0),
+                stamp: Timestamp::UNIX_EPOCH,
+                text: String::new(),
+            },
+        }
+    };
+    statuses.map(container).collect()
+}
+
+/// A line as the API gives it, with the kubelet's stamp before it; cut where it is very long.
+pub fn line(template: &LogLine, line: &str) -> Option<LogLine> {
+    let (stamp, text) = line.split_once(' ')?;
+    let end = text.floor_char_boundary(BYTES);
+    Some(LogLine {
+        stamp: stamp.parse().ok()?,
+        text: text[..end].trim_end().to_owned(),
+        ..template.clone()
+    })
+}
+
+async fn follow_container(api: Api<Pod>, container: Container, recorder: Recorder, stamps: Stamps, hosts: UnboundedSender<Need>) {
+    let template = &container.template;
     let parameters = LogParams {
         container: Some(template.container.clone()),
         follow: true,
         timestamps: true,
         ..LogParams::default()
     };
-    let what = || format!("log of pod {}, container {}", template.pod, template.container);
     let mut lines = match api.log_stream(&template.pod, &parameters).await {
         Ok(stream) => stream.lines(),
         Err(error) => {
             recorder.record(Fact::NotReadable {
-                what: what(),
+                what: container.what(),
                 reason: error.to_string(),
             });
             return;
@@ -96,38 +142,28 @@ async fn follow_container(api: Api<Pod>, template: LogLine, recorder: Recorder, 
     };
     let key = (template.pod_uid.clone(), template.container.clone());
     while let Some(Ok(line)) = lines.next().await {
-        let Some((stamp, text)) = line.split_once(' ') else { continue };
-        let Ok(stamp) = stamp.parse::<Timestamp>() else { continue };
+        let Some(line) = self::line(template, &line) else { continue };
         {
             let mut stamps = stamps.lock().unwrap_or_else(PoisonError::into_inner);
             let (last, count) = stamps.entry(key.clone()).or_insert((Timestamp::UNIX_EPOCH, 0));
-            if stamp <= *last {
+            if line.stamp <= *last {
                 continue;
             }
-            *last = stamp;
+            *last = line.stamp;
             *count += 1;
             if *count > LINES {
                 recorder.record(Fact::NotReadable {
-                    what: what(),
+                    what: container.what(),
                     reason: format!("it has more than {LINES} lines"),
                 });
                 return;
             }
         }
-        let end = (0..=BYTES.min(text.len()))
-            .rev()
-            .find(|end| text.is_char_boundary(*end))
-            .unwrap_or(0);
-        let text = text[..end].trim_end().to_owned();
-        if let Some(Complaint::Unresolved { host }) = complaint(&text)
-            && let Some(need) = Need::host(&host, &template.pod_uid)
+        if let Some(Complaint::Unresolved { host }) = complaint(&line.text)
+            && let Some(need) = Need::host(&host, &line.pod_uid)
         {
             let _ = hosts.send(need);
         }
-        recorder.record(Fact::Log(LogLine {
-            stamp,
-            text,
-            ..template.clone()
-        }));
+        recorder.record(Fact::Log(line));
     }
 }

@@ -41,10 +41,7 @@ struct Asked {
 
 /// Looks up each host, again and again as long as it is not found and somebody may need it.
 pub async fn look_up(client: Client, namespace: String, recorder: Recorder, mut needs: UnboundedReceiver<Need>) {
-    let resolver = Resolver {
-        pods: Api::namespaced(client, "kube-system"),
-        namespace,
-    };
+    let resolver = Resolver::new(client, &namespace);
     let mut asked: BTreeMap<String, Asked> = BTreeMap::new();
     // Lines of a pod may come after its end.
     let mut over: HashSet<String> = HashSet::new();
@@ -127,14 +124,22 @@ async fn due(next: Option<Instant>) {
     }
 }
 
-struct Resolver {
+/// The cluster's own resolver, asked as a pod of this namespace would.
+pub struct Resolver {
     pods: Api<Pod>,
     namespace: String,
 }
 
 impl Resolver {
+    pub fn new(client: Client, namespace: &str) -> Self {
+        Self {
+            pods: Api::namespaced(client, "kube-system"),
+            namespace: namespace.to_owned(),
+        }
+    }
+
     /// Asks for the names that a pod's resolver would ask for, until one is found.
-    async fn resolve(&self, host: &str) -> Result<(Vec<String>, Answer), String> {
+    pub async fn resolve(&self, host: &str) -> Result<(Vec<String>, Answer), String> {
         let mut tried = Vec::new();
         for name in search_list(host, &self.namespace) {
             let answer = timeout(DEADLINE, self.ask(&name))

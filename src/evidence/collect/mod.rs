@@ -3,6 +3,7 @@
 mod before;
 mod hosts;
 mod logs;
+mod look;
 mod lookups;
 mod objects;
 
@@ -15,6 +16,7 @@ use tokio::task::JoinSet;
 use super::model::Fact;
 use super::recorder::Recorder;
 use before::Before;
+pub use look::look;
 
 /// How long the first complete look at a namespace may take.
 const FIRST_LOOK: Duration = Duration::from_secs(30);

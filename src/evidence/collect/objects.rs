@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use futures::StreamExt;
 use kube::api::{ApiResource, DynamicObject};
+use kube::core::Status;
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch_stream};
 use kube::{Api, Client, Resource, ResourceExt};
@@ -25,6 +26,60 @@ pub struct Kind {
     namespaced: bool,
     /// Every cluster serves it; others serve it only where somebody has defined it.
     built_in: bool,
+}
+
+impl Kind {
+    /// `v1`, `apps/v1`
+    pub fn api_version(&self) -> String {
+        match self.group {
+            "" => self.version.to_owned(),
+            group => format!("{group}/{}", self.version),
+        }
+    }
+
+    /// Where it is read: in the namespace, or in the whole cluster.
+    pub fn api(&self, client: &Client, namespace: &str) -> Api<DynamicObject> {
+        let resource = ApiResource {
+            group: self.group.to_owned(),
+            version: self.version.to_owned(),
+            api_version: self.api_version(),
+            kind: self.kind.to_owned(),
+            plural: self.plural.to_owned(),
+        };
+        if self.namespaced {
+            Api::namespaced_with(client.clone(), namespace, &resource)
+        } else {
+            Api::all_with(client.clone(), &resource)
+        }
+    }
+
+    /// What may be known of an object of this kind, as the API returns one object alone; who wrote which field is left out.
+    pub fn whole(&self, mut object: DynamicObject) -> Option<Value> {
+        object.meta_mut().managed_fields = None;
+        let mut value = serde_json::to_value(&object).ok()?;
+        // The API leaves both out in lists.
+        value["kind"] = Value::from(self.kind);
+        value["apiVersion"] = Value::from(self.api_version());
+        Some(value)
+    }
+
+    /// What the answer of the API to the first list means for it: that nobody has defined it, or that it may not be read.
+    pub fn refused(&self, status: &Status) -> Option<Refused> {
+        match status.code {
+            404 if !self.built_in => Some(Refused::Undefined),
+            401 | 403 | 404 => Some(Refused::Unreadable(status.message.clone())),
+            _ => None,
+        }
+    }
+}
+
+/// Why there is no list of a kind.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// Nobody has defined it here, so there is none.
+    Undefined,
+    /// It may not be read.
+    Unreadable(String),
 }
 
 const fn kind(group: &'static str, version: &'static str, kind: &'static str, plural: &'static str) -> Kind {
@@ -87,27 +142,9 @@ pub fn watch(
 ) -> UnboundedReceiver<(&'static str, bool)> {
     let (listed, receiver) = unbounded_channel();
     for kind in KINDS {
-        let api_version = if kind.group.is_empty() {
-            kind.version.to_owned()
-        } else {
-            format!("{}/{}", kind.group, kind.version)
-        };
-        let resource = ApiResource {
-            group: kind.group.to_owned(),
-            version: kind.version.to_owned(),
-            api_version: api_version.clone(),
-            kind: kind.kind.to_owned(),
-            plural: kind.plural.to_owned(),
-        };
-        let api: Api<DynamicObject> = if kind.namespaced {
-            Api::namespaced_with(client.clone(), namespace, &resource)
-        } else {
-            Api::all_with(client.clone(), &resource)
-        };
+        let api = kind.api(client, namespace);
         let watch = Watch {
-            kind: kind.kind,
-            built_in: kind.built_in,
-            api_version,
+            kind,
             recorder: recorder.clone(),
             seen: matches!(kind.kind, "ConfigMap" | "Pod").then(|| seen.clone()),
             listed: Some(listed.clone()),
@@ -121,9 +158,7 @@ pub fn watch(
 }
 
 struct Watch {
-    kind: &'static str,
-    built_in: bool,
-    api_version: String,
+    kind: &'static Kind,
     recorder: Recorder,
     /// Where kinds go that tell of containers and hosts.
     seen: Option<UnboundedSender<Seen>>,
@@ -165,27 +200,27 @@ impl Watch {
                     self.known.remove(&object.uid().unwrap_or_default());
                     self.note(Change::Deleted, object);
                 }
-                Err(
-                    watcher::Error::InitialListFailed(kube::Error::Api(status))
-                    | watcher::Error::WatchStartFailed(kube::Error::Api(status)),
-                ) if status.code == 404 && !self.built_in => {
-                    // Nobody has defined it here, so there is none.
-                    self.tell(false);
-                    return;
-                }
-                Err(
-                    watcher::Error::InitialListFailed(kube::Error::Api(status))
-                    | watcher::Error::WatchStartFailed(kube::Error::Api(status)),
-                ) if matches!(status.code, 401 | 403 | 404) => {
-                    self.recorder.record(Fact::NotReadable {
-                        what: self.kind.to_owned(),
-                        reason: status.message.clone(),
-                    });
-                    self.tell(false);
-                    return;
-                }
-                Err(error) => self.gap(&error.to_string()),
+                Err(error) => match self.refused(&error) {
+                    Some(refused) => {
+                        if let Refused::Unreadable(reason) = refused {
+                            let what = self.kind.kind.to_owned();
+                            self.recorder.record(Fact::NotReadable { what, reason });
+                        }
+                        self.tell(false);
+                        return;
+                    }
+                    None => self.gap(&error.to_string()),
+                },
             }
+        }
+    }
+
+    fn refused(&self, error: &watcher::Error) -> Option<Refused> {
+        match error {
+            watcher::Error::InitialListFailed(kube::Error::Api(status)) | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => {
+                self.kind.refused(status)
+            }
+            _ => None,
         }
     }
 
@@ -203,12 +238,8 @@ impl Watch {
         }
     }
 
-    fn note(&self, change: Change, mut object: DynamicObject) {
-        object.meta_mut().managed_fields = None;
-        let Ok(mut value) = serde_json::to_value(&object) else { return };
-        // The API leaves both out in lists.
-        value["kind"] = Value::from(self.kind);
-        value["apiVersion"] = Value::from(self.api_version.as_str());
+    fn note(&self, change: Change, object: DynamicObject) {
+        let Some(value) = self.kind.whole(object) else { return };
         if let Some(seen) = &self.seen {
             let _ = seen.send(Seen {
                 change,
@@ -220,14 +251,14 @@ impl Watch {
 
     fn gap(&self, reason: &str) {
         self.recorder.record(Fact::Gap {
-            kind: self.kind.to_owned(),
+            kind: self.kind.kind.to_owned(),
             reason: reason.to_owned(),
         });
     }
 
     fn tell(&mut self, readable: bool) {
         if let Some(listed) = self.listed.take() {
-            let _ = listed.send((self.kind, readable));
+            let _ = listed.send((self.kind.kind, readable));
         }
     }
 }

@@ -31,7 +31,7 @@ pub use error::{Problem, ReadSoFar, RecordingError};
 pub use read::{Limits, Reader};
 pub use write::Writer;
 
-use super::model::{Entry, Header};
+use super::model::{Entry, Header, Timeline};
 
 /// The ending of a recording's name.
 pub const EXTENSION: &str = "rekindle";
@@ -121,6 +121,20 @@ pub struct Recording {
 }
 
 impl Recording {
+    /// What was seen, with the diagnosis that was made of all of it, as in `report.json`.
+    pub fn of(timeline: &Timeline, diagnosis: Option<Value>) -> Self {
+        let entries = timeline.entries.len();
+        Self {
+            preamble: Preamble::new(timeline.header.clone()),
+            entries: timeline.entries.clone(),
+            ending: Some(Ending {
+                entries,
+                verdict: None,
+                conclusion: diagnosis.map(|diagnosis| Conclusion { entries, diagnosis }),
+            }),
+        }
+    }
+
     /// Reads a whole recording.
     ///
     /// # Errors

@@ -98,6 +98,7 @@ fn every_fact() -> Vec<Fact> {
             hooks: vec![hook],
             manifest: vec![json!({"kind": "Service"})],
             lookups: Vec::new(),
+            sources: std::collections::BTreeMap::new(),
         })),
         Fact::Lookup {
             host: "h".into(),

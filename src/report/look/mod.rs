@@ -1,20 +1,22 @@
-//! What stands on the screen when a live namespace was looked at.
+//! What stands on the screen, or in a file, when namespaces were looked at.
+
+pub mod github;
+pub mod issue;
+pub mod sarif;
+
+use std::collections::BTreeMap;
 
 use super::chain::{self, Timing};
 use super::text::{Paint, count, tame, wrap};
 use crate::diagnosis::Diagnosis;
 use crate::evidence::Evidence;
+use crate::look::Looked;
 
 /// The causes; where there is none, what is suspected or at least seen; and what could not be read.
 pub fn render(evidence: &Evidence, diagnosis: &Diagnosis, columns: usize, paint: Paint) -> String {
     let mut text = chain::diagnosis(diagnosis, Timing::default(), columns, paint);
     if diagnosis.causes.is_empty() {
-        let found = match (diagnosis.suspected.is_empty(), diagnosis.unexplained.is_empty()) {
-            (true, true) => "nothing is wrong that could be seen",
-            (true, false) => "something is wrong, and its cause is unknown",
-            (false, _) => "no cause is certain yet",
-        };
-        text.push_str(&format!("{found}\n"));
+        text.push_str(&format!("{}\n", verdict(diagnosis)));
     }
     if !diagnosis.suspected.is_empty() {
         text.push_str("\nsuspected:\n");
@@ -22,7 +24,7 @@ pub fn render(evidence: &Evidence, diagnosis: &Diagnosis, columns: usize, paint:
     }
     if !evidence.not_readable.is_empty() {
         text.push_str(&format!(
-            "\n{} could not be read, so nothing is said of it:\n",
+            "\n{} could not be read, so that a cause that shows only there is not excluded:\n",
             count(evidence.not_readable.len(), "part")
         ));
         for (what, reason) in &evidence.not_readable {
@@ -32,4 +34,60 @@ pub fn render(evidence: &Evidence, diagnosis: &Diagnosis, columns: usize, paint:
         }
     }
     text
+}
+
+/// Several namespaces: what is wrong first, each below its name, then how many are well. What may not be read is the same in each, and is
+/// told once.
+pub fn many(looks: &[Looked], columns: usize, paint: Paint) -> String {
+    let (well, ill): (Vec<_>, Vec<_>) = looks.iter().partition(|look| nothing(&look.diagnosis));
+    let mut text = String::new();
+    for look in &ill {
+        text.push_str(&format!("{}\n", paint.bold(&look.evidence.header.namespace)));
+        let mut own = look.evidence.clone();
+        own.not_readable.clear();
+        text.push_str(&render(&own, &look.diagnosis, columns, paint));
+        text.push('\n');
+    }
+    text.push_str(&match (ill.len(), well.len()) {
+        (0, _) => format!("nothing is wrong that could be seen in {}\n", count(well.len(), "namespace")),
+        (_, 0) => String::new(),
+        (_, n) => format!("nothing is wrong that could be seen in {}\n", count(n, "other namespace")),
+    });
+    let mut unread: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+    for look in looks {
+        for (what, reason) in &look.evidence.not_readable {
+            *unread.entry((what, reason)).or_default() += 1;
+        }
+    }
+    if !unread.is_empty() {
+        text.push_str("\nnot read, so that a cause that shows only there is not excluded:\n");
+        for ((what, reason), n) in unread {
+            let line = format!("{what}: {reason} (in {})", count(n, "namespace"));
+            for line in wrap(&tame(&line), columns.saturating_sub(2)) {
+                text.push_str(&format!("  {line}\n"));
+            }
+        }
+    }
+    text
+}
+
+/// The diagnoses by namespace, for programs.
+pub fn by_namespace(looks: &[Looked]) -> BTreeMap<&str, &Diagnosis> {
+    looks
+        .iter()
+        .map(|look| (look.evidence.header.namespace.as_str(), &look.diagnosis))
+        .collect()
+}
+
+/// What there is to say where no cause is certain.
+fn verdict(diagnosis: &Diagnosis) -> &'static str {
+    match (diagnosis.suspected.is_empty(), diagnosis.unexplained.is_empty()) {
+        (true, true) => "nothing is wrong that could be seen",
+        (true, false) => "something is wrong, and its cause is unknown",
+        (false, _) => "no cause is certain yet",
+    }
+}
+
+fn nothing(diagnosis: &Diagnosis) -> bool {
+    diagnosis.causes.is_empty() && diagnosis.suspected.is_empty() && diagnosis.unexplained.is_empty()
 }

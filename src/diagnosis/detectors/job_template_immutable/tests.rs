@@ -32,6 +32,7 @@ fn record(scene: &Scene, revision: u32, status: &str, description: &str, manifes
         hooks: Vec::new(),
         manifest,
         lookups: Vec::new(),
+        sources: std::collections::BTreeMap::new(),
     }))
 }
 

@@ -263,6 +263,7 @@ fn an_engine_that_ended_before_its_time_or_was_refused_or_went_back_is_silent() 
         hooks: Vec::new(),
         manifest: Vec::new(),
         lookups: Vec::new(),
+        sources: std::collections::BTreeMap::new(),
     })));
     gives_up(&mut scene);
     gets_ready(&mut scene, 12_000, "depot");

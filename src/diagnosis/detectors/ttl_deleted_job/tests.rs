@@ -47,6 +47,7 @@ fn record(scene: &Scene, revision: u32, status: &str, description: &str, manifes
         hooks: Vec::new(),
         manifest: manifest.to_vec(),
         lookups: Vec::new(),
+        sources: std::collections::BTreeMap::new(),
     }
 }
 

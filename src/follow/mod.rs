@@ -1,0 +1,198 @@
+//! Follows an engine that somebody else runs, or that was started here for him, and says what it waits for and why it fails, while it waits.
+//!
+//! It watches the namespace as a trial does, and changes nothing in it. Nothing is polled for it: what is new is looked at as it comes.
+
+pub mod helm_line;
+mod teller;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::Client;
+use tokio::sync::mpsc::UnboundedSender;
+use tokio_util::sync::CancellationToken;
+
+use teller::Teller;
+pub use teller::Told;
+
+use crate::command::{Command, CommandError, Stream};
+use crate::diagnosis::Diagnosis;
+use crate::diagnosis::attempt::{State, attempt, of_flux};
+use crate::diagnosis::detectors::DETECTORS;
+use crate::evidence::{CollectError, Collector, EngineStart, Evidence, Fact, Recorder, Timeline};
+use crate::look::Subject;
+use crate::trial::watch::Watch;
+use crate::wait::{Seen, WaitError, until};
+
+/// How long a cause has to have been certain before a wait is called hopeless and ended.
+const HOPELESS: Duration = Duration::from_secs(3);
+/// After the engine's end, how long the last facts may take.
+const SETTLE: Duration = Duration::from_millis(500);
+/// Nothing is asked of the cluster here: this only reads what has come.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// What is followed.
+pub struct Follow {
+    pub client: Client,
+    pub namespace: String,
+    pub recorder: Recorder,
+    pub told: UnboundedSender<Told>,
+    /// End the wait once a cause has been certain for some seconds.
+    pub stop_when_hopeless: bool,
+}
+
+/// How it came out.
+#[derive(Debug)]
+pub struct Followed {
+    /// The engine's own; absent where a signal ended it, or nobody here ran it.
+    pub exit_code: Option<i32>,
+    pub succeeded: bool,
+    /// It was ended because it could not succeed any more.
+    pub stopped: bool,
+    pub timeline: Timeline,
+    pub evidence: Evidence,
+    pub diagnosis: Diagnosis,
+}
+
+/// Why nothing could be followed to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum FollowError {
+    #[error(transparent)]
+    Collect(#[from] CollectError),
+    #[error(transparent)]
+    Command(#[from] CommandError),
+    #[error("{subject} neither succeeded nor failed within {}s; last seen: {last}", deadline.as_secs())]
+    Deadline { subject: String, deadline: Duration, last: String },
+    #[error("it was interrupted")]
+    Interrupted,
+}
+
+impl Follow {
+    /// Runs a command, which is the engine's, to its end. What it prints goes to `print` as it comes, and into the evidence.
+    ///
+    /// # Errors
+    /// When the namespace cannot be watched, or the command cannot be started.
+    pub async fn command(
+        self,
+        start: EngineStart,
+        command: Command,
+        print: impl Fn(Stream, &str) + Send + Sync + 'static,
+        cancel: &CancellationToken,
+    ) -> Result<Followed, FollowError> {
+        let stop = CancellationToken::new();
+        let (watch, collector) = self.watch(&stop).await?;
+        self.recorder.record(Fact::EngineStarted(start));
+        let lines = self.recorder.clone();
+        let command = command.stopped_by(&stop).on_line(move |stream, text| {
+            print(stream, text);
+            let text = text.to_owned();
+            lines.record(Fact::EngineLine { stream, text });
+        });
+        let output = command.run_any_status(cancel).await.map_err(|error| match error {
+            CommandError::Interrupted { .. } => FollowError::Interrupted,
+            error => FollowError::Command(error),
+        })?;
+        let exit_code = output.status.code();
+        self.recorder.record(Fact::EngineEnded { exit_code });
+        crate::wait::pause(SETTLE, cancel).await;
+        drop(collector);
+        Ok(self.followed(&watch, exit_code, exit_code == Some(0), stop.is_cancelled()))
+    }
+
+    /// Follows what is under way until it has succeeded or failed.
+    ///
+    /// # Errors
+    /// When the namespace cannot be watched, or nothing came of it by the deadline.
+    pub async fn subject(self, subject: &Subject, deadline: Duration, cancel: &CancellationToken) -> Result<Followed, FollowError> {
+        let stop = CancellationToken::new();
+        let (watch, collector) = self.watch(&stop).await?;
+        let ended = until("its end", deadline, LOOK, cancel, || {
+            let state = watch.read(|evidence, _| state(evidence, subject));
+            let stopped = stop.is_cancelled();
+            async move {
+                match state {
+                    Ok(succeeded) => Seen::Done(succeeded),
+                    Err(_) if stopped => Seen::Done(false),
+                    Err(last) => Seen::NotYet(last),
+                }
+            }
+        });
+        let succeeded = ended.await.map_err(|error| match error {
+            WaitError::Interrupted { .. } => FollowError::Interrupted,
+            WaitError::Deadline { last, .. } => FollowError::Deadline {
+                subject: format!("{} {}", subject.kind(), subject.name()),
+                deadline,
+                last,
+            },
+        })?;
+        crate::wait::pause(SETTLE, cancel).await;
+        drop(collector);
+        Ok(self.followed(&watch, None, succeeded, stop.is_cancelled()))
+    }
+
+    async fn watch(&self, stop: &CancellationToken) -> Result<(Watch, Collector), FollowError> {
+        let teller = Arc::new(Mutex::new(Teller::new(self.told.clone())));
+        let (hopeless, stop) = (self.stop_when_hopeless, stop.clone());
+        let watch = Watch::start(self.recorder.clone(), DETECTORS, move |evidence, diagnosis| {
+            let mut teller = teller.lock().unwrap_or_else(PoisonError::into_inner);
+            let certain = teller.look(evidence, diagnosis);
+            if hopeless && certain.is_some_and(|since| Timestamp::now().duration_since(since).unsigned_abs() >= HOPELESS) {
+                stop.cancel();
+            }
+        });
+        let collector = Collector::start(&self.client, &self.namespace, &self.recorder).await?;
+        Ok((watch, collector))
+    }
+
+    fn followed(&self, watch: &Watch, exit_code: Option<i32>, succeeded: bool, stopped: bool) -> Followed {
+        let diagnosis = watch.conclude();
+        Followed {
+            exit_code,
+            succeeded,
+            stopped,
+            timeline: self.recorder.timeline(),
+            evidence: watch.read(|evidence, _| evidence.clone()),
+            diagnosis,
+        }
+    }
+}
+
+/// Whether what is followed has succeeded; while it is under way, how it stands.
+fn state(evidence: &Evidence, subject: &Subject) -> Result<bool, String> {
+    let flux = |kind: &str, name: &str| {
+        let life = evidence.all(kind).find(|life| life.name() == name);
+        let life = life.ok_or_else(|| format!("there is no {kind} {name}"))?;
+        let observed = life.number("/status/observedGeneration") == life.number("/metadata/generation");
+        match of_flux(evidence, life).state {
+            State::Succeeded if observed => Ok(true),
+            State::Failed
+                if observed && life.condition("Stalled") == "True"
+                    || kind == "Kustomization"
+                        && observed
+                        && life.condition("Ready") == "False"
+                        && life.condition("Reconciling") != "True" =>
+            {
+                Ok(false)
+            }
+            _ => Err(crate::diagnosis::attempt::message(life).to_owned()),
+        }
+    };
+    match subject {
+        Subject::HelmRelease(name) => flux("HelmRelease", name),
+        Subject::Kustomization(name) => flux("Kustomization", name),
+        Subject::Release(name) => {
+            let record = evidence.release(name).ok_or_else(|| format!("there is no release {name} yet"))?;
+            match record.status.as_str() {
+                "deployed" => Ok(true),
+                "failed" | "uninstalled" => Ok(false),
+                status => Err(format!("revision {} is {status}", record.revision)),
+            }
+        }
+    }
+}
+
+/// Whether an attempt is under way that may still end well.
+pub fn under_way(evidence: &Evidence) -> bool {
+    attempt(evidence).is_some_and(|attempt| attempt.state == State::Running)
+}
