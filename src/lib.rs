@@ -18,6 +18,7 @@ pub mod engine;
 pub mod events;
 pub mod evidence;
 pub mod exit_code;
+pub mod import;
 pub mod outcome;
 pub mod remedy;
 pub mod replay;
