@@ -20,6 +20,7 @@ pub mod events;
 pub mod evidence;
 pub mod exit_code;
 pub mod follow;
+pub mod import;
 pub mod look;
 pub mod outcome;
 pub mod remedy;

@@ -52,6 +52,8 @@ pub struct Redactor {
     /// How many of the known forms [`Redactor::fresh`] has given out.
     told: usize,
     search: Option<Search>,
+    /// Values are learnt, and not searched for yet.
+    learning: bool,
 }
 
 impl Redactor {
@@ -63,6 +65,7 @@ impl Redactor {
             forms: HashSet::new(),
             told: 0,
             search: None,
+            learning: false,
         }
     }
 
@@ -109,12 +112,22 @@ impl Redactor {
         fresh
     }
 
-    fn search(&mut self) -> &Search {
+    /// Begins or ends a time in which values are learnt only. A search has to be made anew for each value that is learnt before it: whoever
+    /// has many objects at once lets all of them be learnt from, and searches them after that, with [`Redactor::search`].
+    pub fn learn_only(&mut self, learning: bool) {
+        self.learning = learning;
+    }
+
+    /// The search for everything that was learnt so far.
+    pub fn search(&mut self) -> &Search {
         self.search.get_or_insert_with(|| Search::of(&self.known))
     }
 
     /// Replaces every known value in a text.
     pub fn text(&mut self, text: &str) -> String {
+        if self.learning {
+            return text.to_owned();
+        }
         self.search().text(text).unwrap_or_else(|| text.to_owned())
     }
 
@@ -136,7 +149,9 @@ impl Redactor {
         }
         // First all that is to be learnt: a credential may stand in an object before the variable that names it as one.
         self.environments(object);
-        self.search().value(object);
+        if !self.learning {
+            self.search().value(object);
+        }
     }
 
     fn secret(&mut self, secret: &mut Value) {

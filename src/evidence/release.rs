@@ -23,6 +23,8 @@ const LARGEST: u64 = 64 << 20;
 pub enum ReleaseError {
     #[error("it has no entry `release`")]
     NoRelease,
+    #[error("its entry `release` had been taken out before")]
+    TakenOut,
     #[error("its entry `release` is not base64: {0}")]
     Base64(#[from] base64::DecodeError),
     #[error("its entry `release` does not unpack: {0}")]
@@ -131,10 +133,11 @@ pub fn is_storage(object: &Value) -> bool {
 /// # Errors
 /// What is wrong with the Secret, as a clause that fits after its name.
 pub fn decode(secret: &Value, redactor: &mut Redactor) -> Result<ReleaseRecord, ReleaseError> {
-    let outer = secret
-        .pointer("/data/release")
-        .and_then(Value::as_str)
-        .ok_or(ReleaseError::NoRelease)?;
+    let outer = match secret.pointer("/data/release") {
+        Some(Value::String(outer)) => outer,
+        Some(Value::Object(_)) => return Err(ReleaseError::TakenOut),
+        _ => return Err(ReleaseError::NoRelease),
+    };
     let packed = STANDARD.decode(STANDARD.decode(outer)?)?;
     // Helm packs what is long enough, and keeps the rest as it is.
     let mut text = Vec::new();

@@ -17,6 +17,7 @@ use super::model::Fact;
 use super::recorder::Recorder;
 use before::Before;
 pub use look::look;
+pub use objects::{KINDS, Kind};
 
 /// How long the first complete look at a namespace may take.
 const FIRST_LOOK: Duration = Duration::from_secs(30);

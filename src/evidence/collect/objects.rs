@@ -19,13 +19,13 @@ use crate::evidence::recorder::Recorder;
 
 /// One kind that is watched.
 pub struct Kind {
-    group: &'static str,
-    version: &'static str,
+    pub group: &'static str,
+    pub version: &'static str,
     pub kind: &'static str,
-    plural: &'static str,
-    namespaced: bool,
+    pub plural: &'static str,
+    pub namespaced: bool,
     /// Every cluster serves it; others serve it only where somebody has defined it.
-    built_in: bool,
+    pub built_in: bool,
 }
 
 impl Kind {

@@ -1,0 +1,138 @@
+//! Reads the files of a tar archive while it comes in. Nothing of it is written anywhere: a name is a name and no path.
+
+use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
+use std::io::{self, BufRead, BufReader, Read};
+
+use tar::{Archive, EntryType};
+
+use super::limits::Limits;
+use super::source::{Visitor, Want, told};
+
+/// The size of a header, and of everything in an archive.
+pub const BLOCK: usize = 512;
+/// The longest name of a file.
+const NAME: u64 = 4 << 10;
+/// The most that may stand before a file about it.
+const ABOUT: u64 = 64 << 10;
+
+/// Whether an archive begins with these bytes.
+pub fn begins(head: &[u8]) -> bool {
+    head.len() == BLOCK && &head[257..262] == b"ustar"
+}
+
+/// Reads every file of an archive, as far as it goes.
+pub fn read(reader: &mut dyn BufRead, limits: &Limits, visitor: &mut dyn Visitor) {
+    let mut last = "its beginning".to_owned();
+    if let Err(error) = entries(reader, limits, visitor, &mut last) {
+        visitor.left_out(&format!("what comes after {last}"), &told(&error));
+    }
+}
+
+fn entries(reader: &mut dyn BufRead, limits: &Limits, visitor: &mut dyn Visitor, last: &mut String) -> io::Result<()> {
+    let mut archive = Archive::new(reader);
+    // A name that is longer than a header has room for stands in an entry of its own before it. Those are read here and not by the
+    // archive, which would take one of any length.
+    let mut long: Option<Vec<u8>> = None;
+    let (mut seen, hash) = (HashSet::new(), RandomState::new());
+    for (number, entry) in archive.entries()?.raw(true).enumerate() {
+        let mut entry = entry?;
+        if number >= limits.entries {
+            visitor.left_out(&format!("what comes after {last}"), "there are too many files");
+            return Ok(());
+        }
+        let kind = entry.header().entry_type();
+        match kind {
+            EntryType::GNULongName => {
+                long = Some(bytes(&mut entry, NAME)?);
+                continue;
+            }
+            EntryType::XHeader => {
+                long = name_about(&bytes(&mut entry, ABOUT)?).or(long);
+                continue;
+            }
+            EntryType::GNULongLink | EntryType::XGlobalHeader => continue,
+            _ => {}
+        }
+        let name = long.take().unwrap_or_else(|| entry.header().path_bytes().into_owned());
+        let name = String::from_utf8_lossy(&name).trim_end_matches('\0').to_owned();
+        let problem = match kind {
+            EntryType::Directory => continue,
+            EntryType::Regular | EntryType::Continuous => problem(&name, limits),
+            EntryType::Symlink | EntryType::Link => Some("links are not followed"),
+            _ => Some("it is neither a file nor a folder"),
+        };
+        if let Some(problem) = problem {
+            visitor.left_out(&name, problem);
+            continue;
+        }
+        if !seen.insert(hash.hash_one(&name)) {
+            visitor.left_out(&name, "another file of that name came before it");
+            continue;
+        }
+        if visitor.wants(&name) != Want::Nothing {
+            visitor.file(&name, &mut BufReader::with_capacity(BLOCK << 6, &mut entry))?;
+        }
+        *last = name;
+    }
+    Ok(())
+}
+
+fn bytes(entry: &mut impl Read, most: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    entry.take(most + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "a name in it is longer than names are"));
+    }
+    Ok(bytes)
+}
+
+/// The name in what stands before a file about it: lines such as `27 path=a/long/name`, each with its own length before it.
+fn name_about(about: &[u8]) -> Option<Vec<u8>> {
+    let mut rest = about;
+    while let Some(blank) = rest.iter().position(|byte| *byte == b' ') {
+        let length: usize = std::str::from_utf8(&rest[..blank]).ok()?.parse().ok()?;
+        let line = rest.get(blank + 1..length)?;
+        rest = rest.get(length..)?;
+        if let Some(name) = line.strip_prefix(b"path=") {
+            return Some(name.strip_suffix(b"\n").unwrap_or(name).to_vec());
+        }
+    }
+    None
+}
+
+/// What is wrong with a name: nobody who packs a folder writes such a one.
+fn problem(name: &str, limits: &Limits) -> Option<&'static str> {
+    let mut parts = name.split('/');
+    if name.starts_with('/') {
+        Some("its name is the path of a machine")
+    } else if parts.clone().any(|part| part == "..") {
+        Some("its name leads out of the bundle")
+    } else if parts.by_ref().count() > limits.depth {
+        Some("folders lie too deep within each other")
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_lead_elsewhere_are_told() {
+        let limits = Limits::default();
+        assert!(problem("a/../../etc/passwd", &limits).is_some());
+        assert!(problem("/etc/passwd", &limits).is_some());
+        assert!(problem(&"a/".repeat(1000), &limits).is_some());
+        assert!(problem("./a/b..c/d.json", &limits).is_none());
+    }
+
+    #[test]
+    fn a_name_is_read_from_what_stands_before_a_file() {
+        assert_eq!(name_about(b"10 size=7\n12 path=a/b\n"), Some(b"a/b".to_vec()));
+        assert_eq!(name_about(b"99 path=a\n"), None);
+        assert_eq!(name_about(b"0 path=a\n"), None);
+        assert_eq!(name_about(b"x"), None);
+    }
+}
