@@ -24,6 +24,7 @@ mod release_pending_lock;
 mod release_stalled;
 mod resource_not_owned;
 mod rollout_timeout_too_short;
+mod secret_key_missing;
 mod secret_missing;
 mod stale_release_secret;
 mod substitution_missing;
@@ -60,6 +61,7 @@ pub const DETECTORS: &[&Detector] = &[
     &release_stalled::DETECTOR,
     &resource_not_owned::DETECTOR,
     &rollout_timeout_too_short::DETECTOR,
+    &secret_key_missing::DETECTOR,
     &secret_missing::DETECTOR,
     &stale_release_secret::DETECTOR,
     &substitution_missing::DETECTOR,
