@@ -8,6 +8,7 @@ mod dependency_ready_too_early;
 mod depends_on_drift;
 mod depends_on_missing;
 mod duplicate_env;
+mod empty_secret_value;
 mod healthcheck_on_removed_job;
 mod hook_budget_below_cold_start;
 mod hook_target_unreachable;
@@ -45,6 +46,7 @@ pub const DETECTORS: &[&Detector] = &[
     &depends_on_drift::DETECTOR,
     &depends_on_missing::DETECTOR,
     &duplicate_env::DETECTOR,
+    &empty_secret_value::DETECTOR,
     &healthcheck_on_removed_job::DETECTOR,
     &hook_budget_below_cold_start::DETECTOR,
     &hook_target_unreachable::DETECTOR,
