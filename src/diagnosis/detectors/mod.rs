@@ -25,6 +25,7 @@ mod release_pending_lock;
 mod release_stalled;
 mod resource_not_owned;
 mod rollout_timeout_too_short;
+mod run_as_non_root_named_user;
 mod secret_key_missing;
 mod secret_missing;
 mod stale_release_secret;
@@ -63,6 +64,7 @@ pub const DETECTORS: &[&Detector] = &[
     &release_stalled::DETECTOR,
     &resource_not_owned::DETECTOR,
     &rollout_timeout_too_short::DETECTOR,
+    &run_as_non_root_named_user::DETECTOR,
     &secret_key_missing::DETECTOR,
     &secret_missing::DETECTOR,
     &stale_release_secret::DETECTOR,
