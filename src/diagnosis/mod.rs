@@ -9,6 +9,7 @@ mod answer;
 pub mod attempt;
 mod chain;
 mod cite;
+pub mod denials;
 pub mod dependencies;
 pub mod detectors;
 pub mod differences;
@@ -29,8 +30,10 @@ pub mod place;
 pub(crate) mod pool_fixture;
 pub mod post_renderers;
 pub mod progress;
+pub mod rbac;
 pub mod records;
 pub mod references;
+pub mod refused;
 pub mod remediation;
 pub mod rollout;
 #[cfg(test)]

@@ -21,6 +21,7 @@ mod lookup_gated_out;
 mod node_selector_unsatisfiable;
 mod post_renderer_malformed;
 mod post_renderer_no_effect;
+mod rbac_forbidden;
 mod release_pending_lock;
 mod release_stalled;
 mod resource_not_owned;
@@ -60,6 +61,7 @@ pub const DETECTORS: &[&Detector] = &[
     &node_selector_unsatisfiable::DETECTOR,
     &post_renderer_malformed::DETECTOR,
     &post_renderer_no_effect::DETECTOR,
+    &rbac_forbidden::DETECTOR,
     &release_pending_lock::DETECTOR,
     &release_stalled::DETECTOR,
     &resource_not_owned::DETECTOR,

@@ -45,6 +45,18 @@ const fn custom(group: &'static str, version: &'static str, name: &'static str, 
     }
 }
 
+const fn wide(group: &'static str, version: &'static str, name: &'static str, plural: &'static str) -> Kind {
+    Kind {
+        namespaced: false,
+        ..kind(group, version, name, plural)
+    }
+}
+
+const RBAC: &str = "rbac.authorization.k8s.io";
+/// What every API server makes by itself: seventy roles that say the same in every cluster. Of what they allow, the API server's refusals
+/// tell enough.
+const NOT_OF_ITS_OWN: &str = "kubernetes.io/bootstrapping!=rbac-defaults";
+
 /// What is watched. Secrets come first: their values have to be known before they turn up elsewhere.
 pub const KINDS: &[Kind] = &[
     kind("", "v1", "Secret", "secrets"),
@@ -63,17 +75,15 @@ pub const KINDS: &[Kind] = &[
     kind("batch", "v1", "Job", "jobs"),
     kind("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices"),
     kind("networking.k8s.io", "v1", "Ingress", "ingresses"),
+    kind(RBAC, "v1", "Role", "roles"),
+    kind(RBAC, "v1", "RoleBinding", "rolebindings"),
     custom("helm.toolkit.fluxcd.io", "v2", "HelmRelease", "helmreleases"),
     custom("kustomize.toolkit.fluxcd.io", "v1", "Kustomization", "kustomizations"),
     custom("source.toolkit.fluxcd.io", "v1", "ExternalArtifact", "externalartifacts"),
-    Kind {
-        group: "",
-        version: "v1",
-        kind: "Node",
-        plural: "nodes",
-        namespaced: false,
-        built_in: true,
-    },
+    wide("", "v1", "Node", "nodes"),
+    wide(RBAC, "v1", "ClusterRole", "clusterroles"),
+    wide(RBAC, "v1", "ClusterRoleBinding", "clusterrolebindings"),
+    wide("storage.k8s.io", "v1", "StorageClass", "storageclasses"),
 ];
 
 /// Starts a watch for every kind. The receiver tells when a kind has been listed once, and whether it may be read.
@@ -106,6 +116,7 @@ pub fn watch(
         };
         let watch = Watch {
             kind: kind.kind,
+            labels: (kind.group == RBAC && !kind.namespaced).then_some(NOT_OF_ITS_OWN),
             built_in: kind.built_in,
             api_version,
             recorder: recorder.clone(),
@@ -122,6 +133,8 @@ pub fn watch(
 
 struct Watch {
     kind: &'static str,
+    /// Only objects with these labels.
+    labels: Option<&'static str>,
     built_in: bool,
     api_version: String,
     recorder: Recorder,
@@ -138,9 +151,10 @@ struct Watch {
 
 impl Watch {
     async fn run(mut self, api: Api<DynamicObject>) {
-        let mut stream = watch_stream(api, watcher::Config::default().any_semantic())
-            .default_backoff()
-            .boxed();
+        let config = self
+            .labels
+            .map_or_else(watcher::Config::default, |labels| watcher::Config::default().labels(labels));
+        let mut stream = watch_stream(api, config.any_semantic()).default_backoff().boxed();
         let mut lists = 0;
         if self.resumed {
             self.gap("nobody watched until everything was listed again");
@@ -159,7 +173,8 @@ impl Watch {
                     for (_, (_, object)) in std::mem::take(&mut self.before) {
                         self.note(Change::Deleted, object);
                     }
-                    self.tell(true);
+                    // Of a kind of which not all is looked at, what is not seen may exist.
+                    self.tell(self.labels.is_none());
                 }
                 Ok(Event::Delete(object)) => {
                     self.known.remove(&object.uid().unwrap_or_default());
