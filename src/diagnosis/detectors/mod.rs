@@ -22,6 +22,7 @@ mod node_selector_unsatisfiable;
 mod post_renderer_malformed;
 mod post_renderer_no_effect;
 mod rbac_forbidden;
+mod rbac_subresource_missing;
 mod release_pending_lock;
 mod release_stalled;
 mod resource_not_owned;
@@ -62,6 +63,7 @@ pub const DETECTORS: &[&Detector] = &[
     &post_renderer_malformed::DETECTOR,
     &post_renderer_no_effect::DETECTOR,
     &rbac_forbidden::DETECTOR,
+    &rbac_subresource_missing::DETECTOR,
     &release_pending_lock::DETECTOR,
     &release_stalled::DETECTOR,
     &resource_not_owned::DETECTOR,
