@@ -33,6 +33,7 @@ pub mod progress;
 pub mod rbac;
 pub mod records;
 pub mod references;
+pub mod refusals;
 pub mod refused;
 pub mod remediation;
 pub mod rollout;

@@ -30,6 +30,7 @@ mod rollout_timeout_too_short;
 mod run_as_non_root_named_user;
 mod secret_key_missing;
 mod secret_missing;
+mod service_account_missing;
 mod stale_release_secret;
 mod substitution_missing;
 mod test_failed;
@@ -71,6 +72,7 @@ pub const DETECTORS: &[&Detector] = &[
     &run_as_non_root_named_user::DETECTOR,
     &secret_key_missing::DETECTOR,
     &secret_missing::DETECTOR,
+    &service_account_missing::DETECTOR,
     &stale_release_secret::DETECTOR,
     &substitution_missing::DETECTOR,
     &test_failed::DETECTOR,

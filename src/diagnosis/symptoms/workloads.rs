@@ -5,6 +5,7 @@ use super::{Symptom, Symptoms};
 use crate::diagnosis::attempt::{State, attempt};
 use crate::diagnosis::hooks::{Blocker, Task, tasks};
 use crate::diagnosis::progress::{JobState, controller, event, event_text, job_state, plain, pods_behind, ready, relevant, stuck};
+use crate::diagnosis::refusals::{Refusal, refusal};
 use crate::evidence::{Evidence, Life};
 
 /// Adds what a release waits for, and below it what its pods do.
@@ -86,7 +87,7 @@ pub fn add_unhealthy(evidence: &Evidence, symptoms: &mut Symptoms) {
                 continue;
             }
             let pods = pods_behind(evidence, workload);
-            if pods.iter().any(|pod| stuck(pod) || trouble(evidence, pod).is_some()) {
+            if pods.iter().any(|pod| stuck(pod) || trouble(evidence, pod).is_some()) || refuses(evidence, workload).is_some() {
                 add_workload(evidence, symptoms, None, workload, !patient);
             }
         }
@@ -100,10 +101,15 @@ pub fn add_unhealthy(evidence: &Evidence, symptoms: &mut Symptoms) {
             .filter(|pod| running && (stuck(pod) || trouble(evidence, pod).is_some()));
         // Without an engine, a Job that runs in a loop is all that there is to see.
         let looping = running && attempt(evidence).is_none() && task.pods.last().is_some_and(|pod| doing(evidence, pod).is_some());
-        if symptoms.holds(&task.reference) || !(failed || last.is_some() || looping) {
+        let refused = running && task.pods.is_empty() && refusal(evidence, task.latest).is_some();
+        if symptoms.holds(&task.reference) || !(failed || last.is_some() || looping || refused) {
             continue;
         }
-        add_task(evidence, symptoms, &task);
+        if refused {
+            add_without_pods(evidence, symptoms, None, task.latest, !patient);
+        } else {
+            add_task(evidence, symptoms, &task);
+        }
     }
     for pod in relevant(evidence, "Pod") {
         // Most pods are ready, and whose they are takes longer to find out.
@@ -193,12 +199,8 @@ fn not_ready(workload: &Life) -> String {
 }
 
 fn add_without_pods(evidence: &Evidence, symptoms: &mut Symptoms, parent: Option<usize>, workload: &Life, settled: bool) {
-    let refusal = event(evidence, workload, &["FailedCreate", "ProvisioningFailed", "FailedBinding"]);
-    let set_refusal = || {
-        let sets = evidence.owned("ReplicaSet", workload.uid());
-        sets.filter_map(|set| event(evidence, set, &["FailedCreate"])).next()
-    };
-    let reason = refusal.or_else(set_refusal).map(event_text);
+    let said = || event(evidence, workload, &["FailedCreate", "ProvisioningFailed", "FailedBinding"]).map(event_text);
+    let reason = refuses(evidence, workload).map(|refusal| refusal.message).or_else(said);
     symptoms.push(Symptom {
         subject: plain(&workload.reference()),
         about: Vec::new(),
@@ -211,6 +213,15 @@ fn add_without_pods(evidence: &Evidence, symptoms: &mut Symptoms, parent: Option
         parent,
         settled,
     });
+}
+
+/// Why there are no pods, or too few, if the API server refuses them: of a Deployment, its ReplicaSets know.
+fn refuses<'a>(evidence: &'a Evidence, workload: &'a Life) -> Option<Refusal<'a>> {
+    if workload.text("/kind") != "Deployment" {
+        return refusal(evidence, workload);
+    }
+    let mut sets = evidence.owned("ReplicaSet", workload.uid());
+    sets.find_map(|set| refusal(evidence, set))
 }
 
 fn says(evidence: &Evidence, pod: &Life) -> (String, jiff::Timestamp) {
