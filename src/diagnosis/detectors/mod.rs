@@ -21,6 +21,7 @@ mod lookup_gated_out;
 mod node_selector_unsatisfiable;
 mod post_renderer_malformed;
 mod post_renderer_no_effect;
+mod pvc_unbound;
 mod quota_exceeded;
 mod rbac_forbidden;
 mod rbac_subresource_missing;
@@ -64,6 +65,7 @@ pub const DETECTORS: &[&Detector] = &[
     &node_selector_unsatisfiable::DETECTOR,
     &post_renderer_malformed::DETECTOR,
     &post_renderer_no_effect::DETECTOR,
+    &pvc_unbound::DETECTOR,
     &quota_exceeded::DETECTOR,
     &rbac_forbidden::DETECTOR,
     &rbac_subresource_missing::DETECTOR,
