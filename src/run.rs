@@ -143,6 +143,7 @@ pub async fn stand(options: &Options, events: &Events, cancel: &CancellationToke
         pool: cluster.pool(events),
         tools_image: tools.images.tools.reference.clone(),
         standin_image: tools.images.standin.reference.clone(),
+        named_user_image: tools.images.named_user.reference.clone(),
         events: events.clone(),
         recordings: options.recordings.clone(),
         cleanup: match (options.keep, cluster.fresh() && !options.park) {

@@ -293,7 +293,7 @@ mod tests {
 
     #[test]
     fn each_manifest_can_be_applied() {
-        let values = json!({"namespace": "n", "images": {"tools": "t", "standin": "s"}});
+        let values = json!({"namespace": "n", "images": {"tools": "t", "standin": "s", "named-user": "u"}});
         for state in states() {
             let text = filled(&std::fs::read_to_string(&state.file).unwrap(), &values);
             // The shell has names of its own there.

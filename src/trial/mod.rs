@@ -51,6 +51,7 @@ pub struct Ground {
     pub engines: BTreeMap<String, Engine>,
     pub tools_image: String,
     pub standin_image: String,
+    pub named_user_image: String,
     /// The machines that do not exist until a trial's autoscaler starts them.
     pub pool: Pool,
     pub events: Events,

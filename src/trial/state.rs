@@ -72,7 +72,7 @@ impl State {
             client: &ground.client,
             namespace: &namespace.name,
         };
-        let images = json!({"tools": ground.tools_image, "standin": ground.standin_image});
+        let images = json!({"tools": ground.tools_image, "standin": ground.standin_image, "named-user": ground.named_user_image});
         let values = json!({"namespace": namespace.name, "images": images});
         objects.apply(&self.file, &values, cancel).await?;
         Ok(LiveState {
