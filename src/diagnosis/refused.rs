@@ -94,7 +94,7 @@ fn note<'a>(
     if !found.contains_key(&denial) {
         let grants = grants(evidence, &denial);
         // What is allowed by now was mended; what was taken away was there as long as it mattered.
-        if allowed_now(&grants, &denial) || taken_away(&grants, &denial, at).is_some() {
+        if allowed_now(&grants, &denial) || taken_away(&grants, &denial, at).is_some() || is_gone(evidence, &denial.user) {
             return;
         }
         let refused = Refused {
@@ -116,13 +116,27 @@ fn note<'a>(
     known.explains.extend(new);
 }
 
+/// Whether the account itself was taken away, and all its rights with it.
+fn is_gone(evidence: &Evidence, user: &User) -> bool {
+    match user {
+        User::ServiceAccount { namespace, name } => {
+            let looked_at = *namespace == evidence.header.namespace && evidence.watched("ServiceAccount");
+            looked_at && name != "default" && evidence.get("ServiceAccount", namespace, name).is_none()
+        }
+        User::Other(_) => false,
+    }
+}
+
 /// What the containers of a pod say they were refused and did not get on without: the last lines of one that ended with an error, or what
 /// one that goes on says again and again.
 fn said_by<'a>(evidence: &'a Evidence, pod: &Life) -> Vec<(Denial, &'a PrintedLine)> {
     let mut found = Vec::new();
     for container in containers(pod).filter(|container| !container.succeeded()) {
         let all = lines(evidence, pod.uid(), container.name);
-        let recent: Vec<&PrintedLine> = all[all.len().saturating_sub(LINES)..].iter().collect();
+        let recent: Vec<&PrintedLine> = all[all.len().saturating_sub(LINES)..]
+            .iter()
+            .filter(|line| says_something(line))
+            .collect();
         let denied = |line: &&PrintedLine| denials(&line.line.text);
         let Some(last) = recent.iter().rposition(|line| !denied(line).is_empty()) else {
             continue;
@@ -141,6 +155,36 @@ fn said_by<'a>(evidence: &'a Evidence, pod: &Life) -> Vec<(Denial, &'a PrintedLi
         }
     }
     found
+}
+
+/// Whether a line is more than a part of the report of an error or the announcement of an end, which come after what went wrong.
+fn says_something(line: &PrintedLine) -> bool {
+    const ENDS: &[&str] = &[
+        "shutting down",
+        "stopping",
+        "terminating",
+        "terminated",
+        "cleaning up",
+        "closing",
+        "bye",
+        "usage:",
+    ];
+    const FRAMES: &[&str] = &[
+        "at ",
+        "... ",
+        "caused by",
+        "file \"",
+        "goroutine ",
+        "created by",
+        "traceback",
+        "stack",
+    ];
+    let lower = line.line.text.to_lowercase();
+    let text = lower.trim_start();
+    let denied = lower.contains(" cannot ");
+    // A frame is told further in than what it belongs to.
+    let within = text.len() < lower.len() || FRAMES.iter().any(|frame| text.starts_with(frame)) || text.ends_with("()");
+    denied || !within && !ENDS.iter().any(|end| text.contains(end))
 }
 
 /// What an event is about: the object, and whom it belongs to.

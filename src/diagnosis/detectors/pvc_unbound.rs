@@ -44,6 +44,8 @@ pub const DETECTOR: Detector = Detector {
 static NO_CLASS: LazyLock<Option<Regex>> =
     LazyLock::new(|| Regex::new(r#"storageclass(?:\.storage\.k8s\.io)? \\?"([^"\\]+)\\?" not found"#).ok());
 const NONE_SET: &str = "no persistent volumes available for this claim and no storage class is set";
+/// A class whose volumes somebody makes by hand.
+const BY_HAND: &str = "kubernetes.io/no-provisioner";
 const NONE_FOUND: &str = "didn't find available persistent volumes to bind";
 /// The annotation that makes a class the one of claims that name none.
 const DEFAULT: &str = "storageclass.kubernetes.io/is-default-class";
@@ -172,7 +174,8 @@ fn reason(evidence: &Evidence, claim: &Life, pods: &[&Life]) -> Option<(Reason, 
         !NO_CLASS.iter().any(|pattern| pattern.is_match(message))
     }) {
         let (since, citation) = cited(claim, event);
-        return Some((Reason::Fails, since, citation));
+        let by_hand = event_text(event).contains(BY_HAND);
+        return Some((if by_hand { Reason::NoVolume } else { Reason::Fails }, since, citation));
     }
     if let Some(event) = newest(claim, "ExternalProvisioning", &any).filter(|_| starts.is_none()) {
         let (since, citation) = cited(claim, event);
@@ -419,6 +422,11 @@ mod tests {
         scene.object(storage_class("disks")).at(40_000).object(pod);
         scene.settles_on(&[DATA]);
         assert_eq!(kind(&scene), "fix-provisioner");
+        let by_hand = "no volume plugin matched name: kubernetes.io/no-provisioner";
+        let (mut scene, pod) = self::scene(claim(Some("local")), &[("ProvisioningFailed", by_hand)], UNBOUND);
+        scene.object(storage_class("local")).at(40_000).object(pod);
+        scene.settles_on(&[DATA]);
+        assert_eq!(kind(&scene), "create-volume");
     }
 
     #[test]

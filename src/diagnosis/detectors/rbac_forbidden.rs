@@ -46,6 +46,10 @@ mod tests {
     const CLEANER: (&str, &str) = (DETECTOR.slug, "ServiceAccount/cleaner");
     const WORDS: &str = r#"Error from server (Forbidden): pods is forbidden: User "system:serviceaccount:shop:cleaner" cannot list resource "pods" in API group "" in the namespace "shop""#;
 
+    fn account() -> Value {
+        json!({"kind": "ServiceAccount", "metadata": {"name": "cleaner"}})
+    }
+
     fn role(verbs: &[&str]) -> Value {
         json!({"kind": "Role", "metadata": {"name": "cleaner"}, "rules": [{"apiGroups": [""], "resources": ["pods"], "verbs": verbs}]})
     }
@@ -59,7 +63,11 @@ mod tests {
     fn fails(lines: &[&str]) -> Scene {
         let job = job("clean", json!({"image": "tools:1"}));
         let mut scene = Scene::new();
-        scene.object(job.clone()).object(pod_of(&job, "a", running())).at(500);
+        scene
+            .object(account())
+            .object(job.clone())
+            .object(pod_of(&job, "a", running()))
+            .at(500);
         for line in lines {
             scene.log("clean-a", "clean", line);
         }
@@ -113,7 +121,7 @@ mod tests {
     fn what_is_said_again_and_again_counts_while_it_runs() {
         let (deployment, set) = deployment("watcher", json!({"image": "w:1"}), 0);
         let mut scene = Scene::new();
-        scene.object(deployment).object(set.clone());
+        scene.object(account()).object(deployment).object(set.clone());
         let mut pod = pod_of(&set, "p", running());
         pod["status"]["conditions"] = json!([{"type": "Ready", "status": "False"}]);
         scene.object(pod.clone());
@@ -142,7 +150,7 @@ mod tests {
         let (deployment, set) = deployment("watcher", json!({"image": "w:1"}), 0);
         let mut scene = Scene::new();
         let stuck = pod_of(&set, "p", waiting("CreateContainerError", "x"));
-        scene.object(deployment).object(set).object(stuck.clone());
+        scene.object(account()).object(deployment).object(set).object(stuck.clone());
         scene.object(warning(&stuck, "AttachFailed", WORDS));
         assert_eq!(scene.diagnosis().identity(), [(CLEANER.0.to_owned(), CLEANER.1.to_owned())]);
     }
@@ -170,6 +178,27 @@ mod tests {
     }
 
     #[test]
+    fn an_account_that_is_gone_has_lost_its_rights_with_it() {
+        let mut scene = fails(&[WORDS]);
+        scene.deleted(account());
+        assert_eq!(scene.diagnosis().identity(), [("crash-loop".to_owned(), "Job/clean".to_owned())]);
+    }
+
+    #[test]
+    fn what_a_program_prints_of_its_error_is_no_progress() {
+        let java = ["\tat io.fabric8.Client.list(Client.java:7)", "\t... 12 more"];
+        let go = ["goroutine 1 [running]:", "main.main()", "\t/app/main.go:12 +0x1d", "shutting down"];
+        for frames in [&java[..], &go] {
+            let lines: Vec<&str> = [WORDS].iter().chain(frames).copied().collect();
+            assert_eq!(
+                fails(&lines).diagnosis().identity(),
+                [(CLEANER.0.to_owned(), CLEANER.1.to_owned())],
+                "{lines:?}"
+            );
+        }
+    }
+
+    #[test]
     fn a_pod_that_is_ready_all_the_same_is_well() {
         let (deployment, set) = deployment("watcher", json!({"image": "w:1"}), 1);
         let mut scene = Scene::new();
@@ -190,7 +219,11 @@ mod tests {
         scene.engine(20_000, "watcher").at(100);
         let hook = scene.running_hook(&job, "post-install");
         scene.record("pending-install", vec![hook], vec![role(&["list"]), binding()]);
-        scene.object(job.clone()).object(pod_of(&job, "a", running())).at(500);
+        scene
+            .object(account())
+            .object(job.clone())
+            .object(pod_of(&job, "a", running()))
+            .at(500);
         for at in [600, 1600, 2600] {
             scene.at(at).log("clean-a", "clean", WORDS);
         }

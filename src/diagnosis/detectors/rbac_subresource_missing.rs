@@ -57,6 +57,7 @@ mod tests {
     fn scene(role: Option<Value>, resource: &str) -> Scene {
         let (deployment, set) = deployment("agent", json!({"image": "agent:1"}), 0);
         let mut scene = Scene::new();
+        scene.object(json!({"kind": "ServiceAccount", "metadata": {"name": "runner"}}));
         scene.object(deployment).object(set.clone());
         scene.object(json!({"kind": "RoleBinding", "metadata": {"name": "runs"}, "subjects": [{"kind": "ServiceAccount", "name": "runner", "namespace": "shop"}],
             "roleRef": {"kind": "ClusterRole", "name": "runner"}}));

@@ -162,7 +162,10 @@ fn add_workload(evidence: &Evidence, symptoms: &mut Symptoms, parent: Option<usi
     let index = symptoms.push(Symptom {
         subject: plain(&workload.reference()),
         about: Vec::new(),
-        statement: not_ready(workload),
+        statement: match refuses(evidence, workload) {
+            Some(refusal) => format!("{}: {}", not_ready(workload), refusal.message),
+            None => not_ready(workload),
+        },
         since: created(workload),
         by: evidence.now,
         parent,
@@ -182,7 +185,12 @@ fn not_ready(workload: &Life) -> String {
     let wanted = workload.number("/spec/replicas").unwrap_or(1);
     match kind {
         "Deployment" => {
-            let available = workload.number("/status/availableReplicas").unwrap_or(0);
+            let number = |pointer: &str| workload.number(pointer).unwrap_or(0);
+            let (available, updated) = (number("/status/availableReplicas"), number("/status/updatedReplicas"));
+            // The pods of an earlier revision are as available as ever.
+            if available >= wanted && updated < wanted {
+                return format!("{kind} {name} has {updated} of {wanted} pods of its latest revision");
+            }
             format!("{kind} {name} has {available} of {wanted} pods available")
         }
         "StatefulSet" => {
