@@ -72,5 +72,8 @@ async fn diagnosis(namespace: &str, kubeconfig: &Path, context: &str, cancel: &C
 }
 
 fn told(diagnosis: &Diagnosis) -> String {
-    chain::diagnosis(diagnosis, chain::Timing::default(), 100, Paint(false))
+    match chain::diagnosis(diagnosis, chain::Timing::default(), 100, Paint(false)) {
+        text if text.trim().is_empty() => "nothing is wrong".to_owned(),
+        text => text,
+    }
 }
