@@ -26,7 +26,7 @@ use crate::diagnosis::attempt::engine_gave_up;
 use crate::diagnosis::cite;
 use crate::diagnosis::dependencies::on_its_way;
 use crate::diagnosis::logs::quoted;
-use crate::diagnosis::progress::{concerns, controller, event_text, relevant};
+use crate::diagnosis::progress::{concerns, controller, event_text, plain, relevant};
 use crate::diagnosis::refusals::first;
 use crate::diagnosis::{Certainty, Citation, Class, Detector, Finding};
 use crate::evidence::manifest::{list, text};
@@ -60,6 +60,7 @@ const TRIES: SignedDuration = SignedDuration::from_secs(30);
 const SILENCE: SignedDuration = SignedDuration::from_secs(60);
 
 /// Why no volume is bound.
+#[derive(Debug, PartialEq, Eq)]
 enum Reason {
     NoSuchClass { class: String },
     NoClass,
@@ -77,18 +78,49 @@ impl Reason {
             Self::Silent { .. } => SILENCE,
         }
     }
+
+    /// Whether all claims that have it have it in common, so that one remedy serves them all.
+    fn is_shared(&self) -> bool {
+        !matches!(self, Self::NoVolume | Self::Fails)
+    }
+}
+
+/// Claims that are not bound for the same reason.
+struct Unbound<'a> {
+    reason: Reason,
+    claims: Vec<&'a Life>,
+    pods: Vec<&'a Life>,
+    since: Timestamp,
+    citations: Vec<Citation>,
 }
 
 fn detect(evidence: &Evidence) -> Vec<Finding> {
-    let claims = relevant(evidence, "PersistentVolumeClaim").into_iter();
-    claims
-        .filter(|claim| claim.text("/status/phase") == "Pending" && claim.text("/metadata/deletionTimestamp").is_empty())
-        .filter_map(|claim| {
-            let pods = consumers(evidence, claim);
-            let (reason, since, citation) = reason(evidence, claim, &pods)?;
-            Some(finding(evidence, claim, &pods, &reason, since, citation))
-        })
-        .collect()
+    let mut unbound: Vec<Unbound<'_>> = Vec::new();
+    for claim in relevant(evidence, "PersistentVolumeClaim") {
+        if claim.text("/status/phase") != "Pending" || !claim.text("/metadata/deletionTimestamp").is_empty() {
+            continue;
+        }
+        let pods = consumers(evidence, claim);
+        let Some((reason, since, citation)) = reason(evidence, claim, &pods) else {
+            continue;
+        };
+        match unbound.iter_mut().find(|known| known.reason == reason && reason.is_shared()) {
+            Some(known) => {
+                known.claims.push(claim);
+                known.pods.extend(pods);
+                known.since = known.since.min(since);
+                known.citations.push(citation);
+            }
+            None => unbound.push(Unbound {
+                reason,
+                claims: vec![claim],
+                pods,
+                since,
+                citations: vec![citation],
+            }),
+        }
+    }
+    unbound.into_iter().filter_map(|unbound| finding(evidence, unbound)).collect()
 }
 
 /// The pods that wait for a claim.
@@ -194,9 +226,17 @@ fn reason(evidence: &Evidence, claim: &Life, pods: &[&Life]) -> Option<(Reason, 
     })
 }
 
-fn finding(evidence: &Evidence, claim: &Life, pods: &[&Life], reason: &Reason, since: Timestamp, citation: Citation) -> Finding {
-    let subject = ObjectRef::new("PersistentVolumeClaim", Some(claim.text("/metadata/namespace")), claim.name());
-    let mut explains = vec![subject.clone()];
+fn finding(evidence: &Evidence, unbound: Unbound<'_>) -> Option<Finding> {
+    let Unbound {
+        reason,
+        claims,
+        pods,
+        since,
+        mut citations,
+    } = unbound;
+    let claim = *claims.first()?;
+    let said = citations.first()?.text.clone();
+    let mut explains: Vec<ObjectRef> = claims.iter().map(|claim| plain(&claim.reference())).collect();
     for pod in pods {
         for object in [pod.reference(), controller(evidence, pod)] {
             if !explains.contains(&object) {
@@ -216,8 +256,7 @@ fn finding(evidence: &Evidence, claim: &Life, pods: &[&Life], reason: &Reason, s
     } else {
         (Certainty::Suspected, "a volume may still be on its way".to_owned())
     };
-    let said = citation.text.clone();
-    let mut citations = vec![citation];
+    let subject = plain(&claim.reference());
     citations.push(cite::declared(
         &subject,
         match class(claim) {
@@ -229,20 +268,25 @@ fn finding(evidence: &Evidence, claim: &Life, pods: &[&Life], reason: &Reason, s
     if evidence.watched("StorageClass") {
         citations.push(cite::inferred(&subject, format!("the cluster has {}", classes_told(evidence))));
     }
-    let name = claim.name();
-    let statement = match reason {
-        Reason::NoSuchClass { class } => format!("PersistentVolumeClaim {name} wants the StorageClass {class}, which does not exist"),
-        Reason::NoClass => format!("PersistentVolumeClaim {name} names no StorageClass, and the cluster has no default one"),
-        Reason::NoVolume => format!("there is no volume that fits PersistentVolumeClaim {name}"),
-        Reason::Fails => format!(
-            "the volume of PersistentVolumeClaim {name} cannot be provisioned: {}",
-            quoted(&said)
-        ),
-        Reason::Silent { provisioner } => {
-            format!("nothing provisions the volume of PersistentVolumeClaim {name}: {provisioner} does not answer")
+    let names: Vec<&str> = claims.iter().map(|claim| claim.name()).collect();
+    let (names, one) = (names.join(", "), names.len() == 1);
+    let what = if one { "PersistentVolumeClaim" } else { "PersistentVolumeClaims" };
+    let what = format!("{what} {names}");
+    let verb = |singular: &'static str, plural: &'static str| if one { singular } else { plural };
+    let statement = match &reason {
+        Reason::NoSuchClass { class } => {
+            let wants = verb("wants", "want");
+            format!("{what} {wants} the StorageClass {class}, which does not exist")
         }
+        Reason::NoClass => {
+            let name = verb("names", "name");
+            format!("{what} {name} no StorageClass, and the cluster has no default one")
+        }
+        Reason::NoVolume => format!("there is no volume that fits {what}"),
+        Reason::Fails => format!("the volume of {what} cannot be provisioned: {}", quoted(&said)),
+        Reason::Silent { provisioner } => format!("nothing provisions volumes for {what}: {provisioner} does not answer"),
     };
-    Finding {
+    Some(Finding {
         slug: DETECTOR.slug,
         statement,
         certainty,
@@ -251,10 +295,10 @@ fn finding(evidence: &Evidence, claim: &Life, pods: &[&Life], reason: &Reason, s
         citations,
         explains,
         blames: Vec::new(),
-        remedy: Some(remedy(evidence, claim, reason).with("claim", name)),
+        remedy: Some(remedy(evidence, claim, &reason).with("claim", claim.name())),
         alternatives: Vec::new(),
         subject,
-    }
+    })
 }
 
 /// The StorageClasses of the cluster, the default one first.

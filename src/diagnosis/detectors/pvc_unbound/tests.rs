@@ -144,6 +144,20 @@ fn a_local_volume_that_the_scheduler_does_not_find() {
 }
 
 #[test]
+fn claims_that_lack_the_same_class_have_one_cause() {
+    let said = [("ProvisioningFailed", "storageclass.storage.k8s.io \"gp3\" not found")];
+    let (mut scene, pod) = scene(claim(Some("gp3")), &said, UNBOUND);
+    let mut other = claim(Some("gp3"));
+    other["metadata"]["name"] = json!("logs");
+    scene.object(other).at(40_000).object(pod);
+    assert_eq!(scene.diagnosis().identity(), [(DATA.0.to_owned(), DATA.1.to_owned())]);
+    assert_eq!(
+        scene.diagnosis().causes[0].statement,
+        "PersistentVolumeClaims data, logs want the StorageClass gp3, which does not exist"
+    );
+}
+
+#[test]
 fn one_that_is_bound_by_now_is_well() {
     let mut bound = claim(Some("gp3"));
     bound["status"]["phase"] = json!("Bound");
