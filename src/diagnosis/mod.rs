@@ -37,6 +37,7 @@ pub mod references;
 pub mod refusals;
 pub mod refused;
 pub mod remediation;
+pub mod rights;
 pub mod rollout;
 #[cfg(test)]
 mod scenes;

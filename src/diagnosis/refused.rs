@@ -4,25 +4,25 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::attempt::{State, attempt, engine_is_patient};
-use super::cite;
+use super::attempt::{State, attempt};
 use super::denials::{Denial, User, denials};
 use super::logs::{gone_on, lines, quoted};
 use super::progress::{containers, controller, event_text, killed, ready, relevant};
-use super::rbac::{Grant, allowed_now, allows_resource, best_role, grants, taken_away};
-use super::{Certainty, Citation, Finding, Slug};
+use super::rbac::{Grant, allowed_now, allows_resource, grants, taken_away};
+use super::{Citation, cite};
 use crate::evidence::manifest::text;
 use crate::evidence::{Evidence, Life, ObjectRef, PrintedLine};
-use crate::remedy::Remedy;
 
 /// One right that is missing, where that was said, and whom it stops.
 #[derive(Debug)]
 pub struct Refused<'a> {
     pub denial: Denial,
     pub grants: Vec<Grant<'a>>,
-    said: Vec<Citation>,
-    explains: Vec<ObjectRef>,
-    since: Timestamp,
+    pub said: Vec<Citation>,
+    pub explains: Vec<ObjectRef>,
+    pub since: Timestamp,
+    /// The pods that are ready all the same.
+    pub ready: Vec<&'a Life>,
 }
 
 impl Refused<'_> {
@@ -42,15 +42,27 @@ pub fn refused(evidence: &Evidence) -> Vec<Refused<'_>> {
     let mut found: BTreeMap<Denial, Refused<'_>> = BTreeMap::new();
     for pod in relevant(evidence, "Pod") {
         let was = pod.before_leaving();
-        let pod = was.as_ref();
-        if ready(pod) {
-            continue;
-        }
+        let is_ready = ready(&was);
+        let said = if is_ready {
+            insisted_by(evidence, pod)
+        } else {
+            said_by(evidence, &was)
+        };
         let created = pod.time("/metadata/creationTimestamp").unwrap_or_else(|| pod.first_seen());
-        for (denial, line) in said_by(evidence, pod) {
+        for (denial, line) in said {
             let citation = cite::printed(&pod.reference(), line);
             let explains = [pod.reference(), controller(evidence, pod)];
-            note(evidence, &mut found, (denial, line.line.stamp), citation, &explains, created);
+            note(
+                evidence,
+                &mut found,
+                (denial.clone(), line.line.stamp),
+                citation,
+                &explains,
+                created,
+            );
+            if let Some(known) = found.get_mut(&denial).filter(|_| is_ready) {
+                known.ready.push(pod);
+            }
         }
     }
     for event in evidence.all("Event").filter(|event| event.text("/type") == "Warning") {
@@ -103,6 +115,7 @@ fn note<'a>(
             said: Vec::new(),
             explains: Vec::new(),
             since,
+            ready: Vec::new(),
         };
         found.insert(denial.clone(), refused);
     }
@@ -157,6 +170,34 @@ fn said_by<'a>(evidence: &'a Evidence, pod: &Life) -> Vec<(Denial, &'a PrintedLi
     found
 }
 
+/// How often somebody who is ready has to be refused the same before he is taken not to do without, within what time at least, and how
+/// long ago it may be.
+const INSISTS: usize = 3;
+const WITHIN: SignedDuration = SignedDuration::from_secs(5);
+const LATELY: SignedDuration = SignedDuration::from_mins(2);
+
+/// What a pod that is ready asks for again and again all the same: a controller that may not list what it controls is as ready as ever.
+fn insisted_by<'a>(evidence: &'a Evidence, pod: &Life) -> Vec<(Denial, &'a PrintedLine)> {
+    let mut found: BTreeMap<Denial, (&PrintedLine, usize, &PrintedLine)> = BTreeMap::new();
+    for container in containers(pod).filter(|container| pod.exists() && container.running()) {
+        let all = lines(evidence, pod.uid(), container.name);
+        for line in &all[all.len().saturating_sub(LINES)..] {
+            for denial in denials(&line.line.text) {
+                let known = found.entry(denial).or_insert((line, 0, line));
+                known.1 += 1;
+                known.2 = line;
+            }
+        }
+    }
+    let insists = |(first, times, last): &(&PrintedLine, usize, &PrintedLine)| {
+        let lasts = last.line.stamp.duration_since(first.line.stamp) >= WITHIN;
+        *times >= INSISTS && lasts && evidence.since(last.line.stamp) <= LATELY
+    };
+    let mut found: Vec<_> = found.into_iter().collect();
+    found.retain(|(_, said)| insists(said));
+    found.into_iter().map(|(denial, (_, _, last))| (denial, last)).collect()
+}
+
 /// Whether a line is more than a part of the report of an error or the announcement of an end, which come after what went wrong.
 fn says_something(line: &PrintedLine) -> bool {
     const ENDS: &[&str] = &[
@@ -200,191 +241,4 @@ fn about(evidence: &Evidence, event: &Life) -> Vec<ObjectRef> {
         Some(life) => vec![life.reference(), controller(evidence, life)],
         None => vec![ObjectRef::new(kind, Some(namespace), name)],
     }
-}
-
-/// One finding for each who was refused something.
-pub fn findings(evidence: &Evidence, slug: Slug, refused: Vec<Refused<'_>>) -> Vec<Finding> {
-    let mut by_user: BTreeMap<User, Vec<Refused<'_>>> = BTreeMap::new();
-    for one in refused {
-        by_user.entry(one.denial.user.clone()).or_default().push(one);
-    }
-    by_user
-        .into_iter()
-        .filter_map(|(user, refused)| finding(evidence, slug, &user, &refused))
-        .collect()
-}
-
-fn finding(evidence: &Evidence, slug: Slug, user: &User, refused: &[Refused<'_>]) -> Option<Finding> {
-    let subject = match user {
-        User::ServiceAccount { namespace, name } => ObjectRef::new("ServiceAccount", Some(namespace), name),
-        User::Other(name) => ObjectRef::new("User", None, name),
-    };
-    let (certainty, why) = match still_to_come(evidence) {
-        Some(object) => (
-            Certainty::Suspected,
-            format!("{object} belongs to the release and was not applied yet"),
-        ),
-        None => (Certainty::Certain, "nothing that is unfinished gives it that right".to_owned()),
-    };
-    let mut citations: Vec<Citation> = Vec::new();
-    let given = refused.iter().flat_map(|one| bound(evidence, &subject, one));
-    for citation in refused.iter().flat_map(|one| one.said.clone()).chain(given) {
-        if !citations.contains(&citation) {
-            citations.push(citation);
-        }
-    }
-    let mut explains: Vec<ObjectRef> = refused.iter().flat_map(|one| one.explains.clone()).collect();
-    explains.sort();
-    explains.dedup();
-    let lacking: Vec<String> = rights(refused).into_iter().map(|right| right.told()).collect();
-    let shown = lacking.iter().take(3).cloned().collect::<Vec<_>>().join(", nor ");
-    let more = match lacking.len().saturating_sub(3) {
-        0 => String::new(),
-        more => format!(", and {more} more"),
-    };
-    Some(Finding {
-        slug,
-        statement: format!("{user} may not {shown}{more}"),
-        certainty,
-        why,
-        since: refused.iter().map(|one| one.since).min()?,
-        citations,
-        explains,
-        blames: vec![subject.clone()],
-        remedy: Some(remedy(user, refused)),
-        alternatives: Vec::new(),
-        subject,
-    })
-}
-
-/// The verbs that are missing for one resource in one place.
-struct Right<'a> {
-    denial: &'a Denial,
-    verbs: Vec<&'a str>,
-}
-
-impl Right<'_> {
-    /// `get and list jobs/status in namespace lab`
-    fn told(&self) -> String {
-        format!("{} {} {}", self.verbs.join(" and "), self.denial.what(), self.denial.place())
-    }
-
-    /// As it stands in a role.
-    fn rule(&self) -> String {
-        let list = |words: &[&str]| words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(", ");
-        match &self.denial.path {
-            Some(path) => format!("{{nonResourceURLs: [\"{path}\"], verbs: [{}]}}", list(&self.verbs)),
-            None => format!(
-                "{{apiGroups: [\"{}\"], resources: [\"{}\"], verbs: [{}]}}",
-                self.denial.group,
-                self.denial.what(),
-                list(&self.verbs)
-            ),
-        }
-    }
-}
-
-fn rights<'a>(refused: &'a [Refused<'_>]) -> Vec<Right<'a>> {
-    let mut rights: Vec<Right<'_>> = Vec::new();
-    for one in refused {
-        let denial = &one.denial;
-        let same = |right: &&mut Right<'_>| {
-            right.denial.what() == denial.what() && right.denial.group == denial.group && right.denial.namespace == denial.namespace
-        };
-        match rights.iter_mut().find(same) {
-            Some(right) => right.verbs.push(&denial.verb),
-            None => rights.push(Right {
-                denial,
-                verbs: vec![&denial.verb],
-            }),
-        }
-    }
-    rights
-}
-
-fn remedy(user: &User, refused: &[Refused<'_>]) -> Remedy {
-    let rights = rights(refused);
-    let rules: Vec<String> = rights.iter().map(Right::rule).collect();
-    let namespaced = refused.iter().all(|one| one.denial.namespace.is_some());
-    let role = refused
-        .iter()
-        .find_map(|one| best_role(&one.grants))
-        .filter(|grant| namespaced || grant.binding.text("/kind") == "ClusterRoleBinding");
-    let place = refused.first().map(|one| one.denial.place()).unwrap_or_default();
-    let noun = if rules.len() == 1 { "rule" } else { "rules" };
-    let listed = rules.join(" and ");
-    let sentence = match (role, namespaced) {
-        (Some(role), _) => format!("add the {noun} {listed} to {}", role.title()),
-        (None, true) => format!("bind a Role with the {noun} {listed} to {user} {place}"),
-        (None, false) => format!("bind a ClusterRole with the {noun} {listed} to {user}, by a ClusterRoleBinding"),
-    };
-    let (namespace, name) = match user {
-        User::ServiceAccount { namespace, name } => (namespace.as_str(), name.as_str()),
-        User::Other(name) => ("", name.as_str()),
-    };
-    let first = rights.first();
-    Remedy::new("grant-rule", sentence)
-        .with("account", name)
-        .with("namespace", namespace)
-        .with("role", role.map(|role| role.role_name).unwrap_or_default())
-        .with("rules", rules.join(" "))
-        .with("group", first.map(|right| right.denial.group.clone()).unwrap_or_default())
-        .with("resource", first.map(|right| right.denial.what()).unwrap_or_default())
-        .with("verbs", first.map(|right| right.verbs.join(",")).unwrap_or_default())
-}
-
-/// What can be read of the rights that there are.
-fn bound(evidence: &Evidence, subject: &ObjectRef, refused: &Refused<'_>) -> Vec<Citation> {
-    if let Some(grant) = allows_resource(&refused.grants, &refused.denial).or_else(|| best_role(&refused.grants)) {
-        let binding = cite::declared(&grant.binding.reference(), format!("roleRef: {}", grant.title()));
-        let rules = grant
-            .role
-            .map(|role| cite::declared(&role.reference(), format!("rules: {}", told(role))));
-        return [Some(binding), rules].into_iter().flatten().collect();
-    }
-    let kind = if refused.denial.namespace.is_some() {
-        "RoleBinding"
-    } else {
-        "ClusterRoleBinding"
-    };
-    let names = refused.grants.iter().filter(|grant| grant.binding.exists());
-    let mut missing: Vec<Citation> = names
-        .filter(|grant| grant.role.is_none_or(|role| !role.exists()) && evidence.watched(grant.role_kind))
-        .map(|grant| {
-            let text = format!("roleRef: {}, which was not found", grant.title());
-            cite::declared(&grant.binding.reference(), text)
-        })
-        .collect();
-    if refused.grants.is_empty() && evidence.watched(kind) {
-        missing.push(cite::inferred(subject, format!("no {kind} {} names it", refused.denial.place())));
-    }
-    missing
-}
-
-/// `get, list of jobs; get of pods`
-fn told(role: &Life) -> String {
-    let rules = role.list("/rules").iter().take(5).map(|rule| {
-        let words = |key: &str| {
-            let words = rule.get(key).and_then(serde_json::Value::as_array).into_iter().flatten();
-            words.filter_map(serde_json::Value::as_str).collect::<Vec<_>>().join(", ")
-        };
-        format!("{} of {}", words("verbs"), words("resources"))
-    });
-    let all = rules.collect::<Vec<_>>().join("; ");
-    if all.is_empty() { "none".to_owned() } else { all }
-}
-
-/// A role or a binding of the release that an engine at work has not applied yet.
-fn still_to_come(evidence: &Evidence) -> Option<ObjectRef> {
-    const KINDS: &[&str] = &["ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"];
-    if !engine_is_patient(evidence) {
-        return None;
-    }
-    let record = attempt(evidence)?.record?;
-    let hooks = record.hooks.iter().map(|hook| &hook.manifest);
-    let mut all = record.manifest.iter().chain(hooks).map(ObjectRef::of);
-    all.find(|object| {
-        let read = evidence.watched(&object.kind) || evidence.ever(&object.kind).next().is_some();
-        KINDS.contains(&object.kind.as_str()) && read && evidence.ever(&object.kind).all(|life| life.name() != object.name)
-    })
 }

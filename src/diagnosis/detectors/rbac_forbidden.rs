@@ -10,15 +10,16 @@
 //! # Evidence
 //!
 //! The API server's words `User "…" cannot VERB resource "R" in API group "G" …` in the last lines of a container that ended with an error,
-//! again and again in one that goes on, in an event, or in what the engine says in the end; the roles that are bound to the account, as far
-//! as they can be read. A refusal after which the program has gone on, one that the roles allow by now, and one after a role was taken away
+//! again and again in one that goes on, be it ready or not, in an event, or in what the engine says in the end; the roles that are bound to
+//! the account, as far as they can be read. A refusal after which the program has gone on, one that the roles allow by now, and one after a role was taken away
 //! are none of it.
 //!
 //! # Remedy
 //!
 //! `grant-rule`: exactly the rule that was missing, in the role that is bound already, or in a new one.
 
-use crate::diagnosis::refused::{findings, refused};
+use crate::diagnosis::refused::refused;
+use crate::diagnosis::rights::findings;
 use crate::diagnosis::{Class, Detector, Finding};
 use crate::evidence::Evidence;
 
@@ -196,6 +197,27 @@ mod tests {
                 "{lines:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_pod_that_is_ready_and_goes_on_asking() {
+        let (deployment, set) = deployment("watcher", json!({"image": "w:1"}), 1);
+        let mut scene = Scene::new();
+        scene.object(account()).object(deployment).object(set.clone());
+        scene.object(as_ready(pod_of(&set, "p", running())));
+        for at in [1000, 3000, 9000] {
+            scene.at(at).log("watcher-7f9c-p", "watcher", WORDS);
+            scene.log("watcher-7f9c-p", "watcher", "GET /healthz 200");
+        }
+        scene.settles_on(&[CLEANER]);
+        let diagnosis = scene.diagnosis();
+        assert_eq!(
+            diagnosis.causes[0].chain[0].statement,
+            "pod watcher-7f9c-p is ready, and asks in vain to list pods in namespace shop"
+        );
+        // Somebody gives it the right.
+        scene.at(12_000).object(role(&["list"])).object(binding());
+        assert_eq!(scene.diagnosis().identity(), []);
     }
 
     #[test]

@@ -16,7 +16,8 @@
 //!
 //! `grant-rule`: the subresource, in the role that has the resource.
 
-use crate::diagnosis::refused::{findings, refused};
+use crate::diagnosis::refused::refused;
+use crate::diagnosis::rights::findings;
 use crate::diagnosis::{Class, Detector, Finding};
 use crate::evidence::Evidence;
 

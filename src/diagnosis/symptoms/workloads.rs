@@ -6,6 +6,7 @@ use crate::diagnosis::attempt::{State, attempt};
 use crate::diagnosis::hooks::{Blocker, Task, tasks};
 use crate::diagnosis::progress::{JobState, controller, event, event_text, job_state, plain, pods_behind, ready, relevant, stuck};
 use crate::diagnosis::refusals::{Refusal, refusal};
+use crate::diagnosis::refused::refused;
 use crate::evidence::{Evidence, Life};
 
 /// Adds what a release waits for, and below it what its pods do.
@@ -101,11 +102,11 @@ pub fn add_unhealthy(evidence: &Evidence, symptoms: &mut Symptoms) {
             .filter(|pod| running && (stuck(pod) || trouble(evidence, pod).is_some()));
         // Without an engine, a Job that runs in a loop is all that there is to see.
         let looping = running && attempt(evidence).is_none() && task.pods.last().is_some_and(|pod| doing(evidence, pod).is_some());
-        let refused = running && task.pods.is_empty() && refusal(evidence, task.latest).is_some();
-        if symptoms.holds(&task.reference) || !(failed || last.is_some() || looping || refused) {
+        let without_pods = running && task.pods.is_empty() && refusal(evidence, task.latest).is_some();
+        if symptoms.holds(&task.reference) || !(failed || last.is_some() || looping || without_pods) {
             continue;
         }
-        if refused {
+        if without_pods {
             add_without_pods(evidence, symptoms, None, task.latest, !patient);
         } else {
             add_task(evidence, symptoms, &task);
@@ -124,6 +125,34 @@ pub fn add_unhealthy(evidence: &Evidence, symptoms: &mut Symptoms) {
                 statement,
                 since,
                 by: since,
+                parent: None,
+                settled: !patient,
+            });
+        }
+    }
+}
+
+/// Adds pods that are ready and are refused what they ask for again and again.
+pub fn add_refused(evidence: &Evidence, symptoms: &mut Symptoms) {
+    let patient = attempt(evidence).is_some_and(|attempt| attempt.state == State::Running);
+    for refused in refused(evidence) {
+        for pod in &refused.ready {
+            let top = controller(evidence, pod);
+            if symptoms.holds(&top) {
+                continue;
+            }
+            let (denial, name) = (&refused.denial, pod.name());
+            symptoms.push(Symptom {
+                subject: top,
+                about: vec![pod.reference()],
+                statement: format!(
+                    "pod {name} is ready, and asks in vain to {} {} {}",
+                    denial.verb,
+                    denial.what(),
+                    denial.place()
+                ),
+                since: created(pod),
+                by: evidence.now,
                 parent: None,
                 settled: !patient,
             });
