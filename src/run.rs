@@ -24,9 +24,9 @@ use crate::engine::{Engine, Flux, Helm, Major};
 use crate::events::{Event, Events};
 use crate::outcome::{Outcome, Profile, TrialId, Variant};
 use crate::report::{Report, Run, Versions};
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, State};
 use crate::toolchain::{self, Toolchain};
-use crate::trial::{Cleanup, Ground, Recordings, Sweeper, Trial};
+use crate::trial::{Cleanup, Ground, LiveState, Recordings, Sweeper, Trial, TrialError};
 
 /// What a trial takes of the machine's memory at the most, in bytes; half a dozen small pods and their processes.
 const MEMORY_PER_TRIAL: u64 = 400 << 20;
@@ -147,6 +147,7 @@ pub async fn stand(options: &Options, events: &Events, cancel: &CancellationToke
         pool: cluster.pool(events),
         tools_image: tools.images.tools.reference.clone(),
         standin_image: tools.images.standin.reference.clone(),
+        named_user_image: tools.images.named_user.reference.clone(),
         events: events.clone(),
         recordings: options.recordings.clone(),
         cleanup: match (options.keep, cluster.fresh() && !options.park) {
@@ -210,6 +211,23 @@ impl Standing {
             }
             Err(error) => not_run(trial, error.to_string(), events, cancel),
         }
+    }
+
+    /// Has somebody look at a live state, once one of the slots that trials share is free.
+    ///
+    /// # Errors
+    /// When the state cannot be set up.
+    pub async fn show<T>(
+        &self,
+        state: &State,
+        cancel: &CancellationToken,
+        look: impl AsyncFnOnce(&LiveState) -> T,
+    ) -> Result<T, TrialError> {
+        let _turn = self.turns.acquire().await;
+        let count = self.jobs + self.ground.pool.size();
+        let _slot = Slot::take(&self.state, count, cancel).await?;
+        slots::calm(&self.state, cancel).await?;
+        state.show(&self.ground, cancel, look).await
     }
 
     /// Removes what this run made, its cluster included unless that is parked, and stops the Docker engine if nobody else uses it.

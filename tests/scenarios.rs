@@ -1,9 +1,11 @@
-//! Live trials on a real cluster: one per scenario × engine × variant, and the mutants that show that a verdict can also be another.
+//! Live trials on a real cluster: one per scenario × engine × variant, the mutants that show that a verdict can also be another, and the
+//! states that are only looked at.
 //!
 //! `--list` needs no cluster. The cluster is made when the first trial needs it, and removed when the last has ended.
 
 mod flux;
 mod mutants;
+mod states;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -18,7 +20,7 @@ use rekindle::report::chain;
 use rekindle::report::human::{Mode, Reporter};
 use rekindle::report::text::Paint;
 use rekindle::run::{self, Options, Standing};
-use rekindle::scenario;
+use rekindle::scenario::{self, State};
 use rekindle::trial::{Recordings, Trial};
 use tokio::runtime::Runtime;
 
@@ -35,6 +37,13 @@ fn main() -> ExitCode {
         }
     };
     arguments.test_threads = arguments.test_threads.or_else(|| Some(run::jobs(&options)));
+    let states = match scenario::load_states(Path::new(states::STATES)) {
+        Ok(states) => states,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
     let stage = Arc::new(Stage::default());
     let mut tests: Vec<Test> = run::trials(&options)
         .into_iter()
@@ -58,6 +67,10 @@ fn main() -> ExitCode {
             // That a mutant fails is what is wanted: its progress would read as trouble.
             judge(&stage.carry_out(&options, &trial, false)?, mutant.verdict)
         })
+    }));
+    tests.extend(states.into_iter().map(|state| {
+        let (options, stage) = (options.clone(), stage.clone());
+        Test::test(format!("states::{state}"), move || stage.show(&options, &state))
     }));
     tests.push(Test::test("flux::switched-controllers", {
         let options = options.clone();
@@ -146,6 +159,16 @@ impl Stage {
         };
         let carried_out = shared.standing.carry_out(trial, &events, &shared.interrupt.cancel);
         Ok(self.runtime().block_on(carried_out))
+    }
+
+    /// Sets a live state up, and judges what is said of it.
+    fn show(&self, options: &Options, state: &State) -> Result<(), Failed> {
+        let shared = self.shared(options)?;
+        let (standing, cancel) = (&shared.standing, &shared.interrupt.cancel);
+        let judged = standing.show(state, cancel, async |live| {
+            states::judge(state, live, &standing.ground.kubeconfig, cancel).await
+        });
+        self.runtime().block_on(judged)?
     }
 
     /// Removes the cluster; whether nothing is left.

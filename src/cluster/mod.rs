@@ -390,7 +390,9 @@ async fn turn(journal: &Journal, events: &Events, cancel: &CancellationToken) ->
 }
 
 fn images(toolchain: &Toolchain) -> Vec<String> {
-    vec![toolchain.images.tools.reference.clone(), toolchain.images.standin.reference.clone()]
+    let images = &toolchain.images;
+    let all = [&images.tools, &images.standin, &images.named_user];
+    all.map(|image| image.reference.clone()).into()
 }
 
 /// Reads the name of a cluster, as clap wants it.

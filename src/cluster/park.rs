@@ -200,6 +200,7 @@ mod tests {
             images: Images {
                 tools: image("tools"),
                 standin: image("standin"),
+                named_user: image("named-user"),
             },
         }
     }

@@ -22,11 +22,17 @@ const KINDS: &[&str] = &[
     "Event",
     "Job",
     "Node",
+    "PersistentVolumeClaim",
     "Pod",
     "ReplicaSet",
+    "ResourceQuota",
+    "Role",
+    "RoleBinding",
     "Secret",
     "Service",
+    "ServiceAccount",
     "StatefulSet",
+    "StorageClass",
 ];
 
 /// What happens, in its order. Times are milliseconds since the beginning.
@@ -118,7 +124,8 @@ impl Scene {
             );
             owner["uid"] = json!(of);
         }
-        let cluster_wide = matches!(object["kind"].as_str(), Some("Node" | "Namespace"));
+        const CLUSTER_WIDE: &[&str] = &["ClusterRole", "ClusterRoleBinding", "Namespace", "Node", "StorageClass"];
+        let cluster_wide = object["kind"].as_str().is_some_and(|kind| CLUSTER_WIDE.contains(&kind));
         let metadata = &mut object["metadata"];
         if metadata["namespace"].is_null() && !cluster_wide {
             metadata["namespace"] = json!(NAMESPACE);

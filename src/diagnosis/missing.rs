@@ -26,12 +26,24 @@ pub struct Sought {
     pub kind: &'static str,
     /// Where pods name them.
     pub fields: &'static Fields,
-    /// Kinds whose controllers make them, with where those say the name; the kind itself among them.
-    pub makers: &'static [(&'static str, &'static str)],
+    pub makers: Makers,
     /// Those that the cluster makes in every namespace.
     pub made_anyway: &'static [&'static str],
     pub remedy: &'static str,
 }
+
+/// Kinds whose controllers make objects of another kind, with where those say the name.
+pub type Makers = &'static [(&'static str, &'static str)];
+
+pub const MAKERS_OF_SECRETS: Makers = &[
+    ("Certificate", "/spec/secretName"),
+    ("ExternalSecret", "/spec/target/name"),
+    ("PushSecret", "/spec/selector/secret/name"),
+    ("SealedSecret", "/spec/template/metadata/name"),
+    ("VaultStaticSecret", "/spec/destination/name"),
+];
+
+pub const MAKERS_OF_CONFIG_MAPS: Makers = &[("Bundle", "/metadata/name")];
 
 /// What is known about one missing object.
 #[derive(Default)]
@@ -80,7 +92,7 @@ pub fn findings(evidence: &Evidence, sought: &Sought) -> Vec<Finding> {
 }
 
 /// Whether every container of a pod has started once: then nothing that it refers to kept it from that.
-fn started(pod: &Life) -> bool {
+pub fn started(pod: &Life) -> bool {
     matches!(pod.text("/status/phase"), "Running" | "Succeeded" | "Failed")
         && !containers(pod).any(|container| container.waiting() == "CreateContainerConfigError" || never_ran(&container))
 }
@@ -142,13 +154,20 @@ fn said(evidence: &Evidence, pod: &Life, sought: &Sought, name: &str) -> Option<
 }
 
 /// How long the kubelet may take to say so itself, and the watch of one kind to catch up with that of pods.
-const LAG: SignedDuration = SignedDuration::from_secs(10);
+pub const LAG: SignedDuration = SignedDuration::from_secs(10);
 
 fn finding(evidence: &Evidence, sought: &Sought, tasks: &[Task<'_>], namespace: &str, name: &str, missing: Missing) -> Finding {
     let kind = sought.kind;
     let subject = ObjectRef::new(kind, Some(namespace), name);
     let since = missing.since.unwrap_or(evidence.now);
-    let producer = producer(evidence, sought, tasks, namespace, name, &missing.explains);
+    let product = Product {
+        kind,
+        makers: sought.makers,
+        namespace,
+        name,
+        exists: false,
+    };
+    let producer = product.producer(evidence, tasks, &missing.explains);
     let (certainty, why) = match &producer {
         Some(Producer { waits: true, what, .. }) => (Certainty::Suspected, format!("{what} may still make it")),
         _ if !missing.said && evidence.since(since) < LAG => (Certainty::Suspected, "it may not have been seen yet".to_owned()),
@@ -185,11 +204,11 @@ fn finding(evidence: &Evidence, sought: &Sought, tasks: &[Task<'_>], namespace: 
 }
 
 /// Something that makes the object.
-struct Producer {
-    what: String,
-    object: Option<ObjectRef>,
+pub struct Producer {
+    pub what: String,
+    pub object: Option<ObjectRef>,
     /// Whether it can still come to that.
-    waits: bool,
+    pub waits: bool,
 }
 
 impl Producer {
@@ -202,60 +221,69 @@ impl Producer {
     }
 }
 
-fn makes(sought: &Sought, manifest: &Value, name: &str) -> bool {
-    sought.makers.iter().any(|(kind, pointer)| {
-        text(manifest, "/kind") == *kind
-            && (text(manifest, pointer) == name || text(manifest, pointer).is_empty() && text(manifest, "/metadata/name") == name)
-    })
+/// An object that somebody has to make, or that exists and lacks something.
+pub struct Product<'a> {
+    pub kind: &'a str,
+    pub makers: Makers,
+    pub namespace: &'a str,
+    pub name: &'a str,
+    pub exists: bool,
 }
 
-/// What would make it: an object of a controller, a part of the release that has not been applied, or a Job that mentions it.
-fn producer(
-    evidence: &Evidence,
-    sought: &Sought,
-    tasks: &[Task<'_>],
-    namespace: &str,
-    name: &str,
-    blocked: &[ObjectRef],
-) -> Option<Producer> {
-    let patient = engine_is_patient(evidence);
-    let made = sought
-        .makers
-        .iter()
-        .flat_map(|(kind, _)| evidence.all(kind))
-        .find(|life| life.text("/metadata/namespace") == namespace && makes(sought, life.object(), name));
-    if let Some(maker) = made {
-        // One that says that it cannot is not on its way.
-        return Some(Producer::of(maker.reference(), maker.condition("Ready") != "False"));
+impl Product<'_> {
+    fn made_by(&self, manifest: &Value) -> bool {
+        let (kind, own, name) = (text(manifest, "/kind"), text(manifest, "/metadata/name"), self.name);
+        let by_controller = |(maker, pointer): &(&str, &str)| {
+            let said = text(manifest, pointer);
+            kind == *maker && (said == name || said.is_empty() && own == name)
+        };
+        kind == self.kind && own == name && !self.exists || self.makers.iter().any(by_controller)
     }
-    let attempt = attempt(evidence);
-    let record = attempt.as_ref().and_then(|attempt| attempt.record);
-    for manifest in record.map(|record| record.manifest.as_slice()).unwrap_or_default() {
-        let mut object = ObjectRef::of(manifest);
-        object.namespace.get_or_insert_with(|| namespace.to_owned());
-        if makes(sought, manifest, name) && evidence.ever(&object.kind).all(|life| life.name() != object.name) {
-            return Some(Producer::of(object, patient));
+
+    /// What would make it: an object of a controller, a part of the release that has not been applied, or a Job that mentions it.
+    pub fn producer(&self, evidence: &Evidence, tasks: &[Task<'_>], blocked: &[ObjectRef]) -> Option<Producer> {
+        let patient = engine_is_patient(evidence);
+        let kinds = self.makers.iter().map(|(kind, _)| *kind).chain([self.kind]);
+        let made = kinds
+            .flat_map(|kind| evidence.all(kind))
+            .find(|life| life.text("/metadata/namespace") == self.namespace && self.made_by(life.object()));
+        if let Some(maker) = made {
+            let ready = maker.condition("Ready");
+            // One that says that it cannot is not on its way; and what is there when it says that it is done is all that it makes.
+            return Some(Producer::of(
+                maker.reference(),
+                ready != "False" && !(self.exists && ready == "True"),
+            ));
         }
-    }
-    for hook in record.map(|record| record.hooks.as_slice()).unwrap_or_default() {
-        let object = ObjectRef::new(hook.kind.clone(), Some(namespace), hook.name.clone());
-        let own = blocked.iter().any(|blocked| blocked.same(&object));
-        let relevant = (makes(sought, &hook.manifest, name) || runs(&hook.kind) && mentions_otherwise(&hook.manifest, name)) && !own;
-        if relevant && hook.completed_at.is_none() && hook.events.iter().any(|event| event != "test") {
-            return Some(Producer::of(object, patient));
+        let attempt = attempt(evidence);
+        let record = attempt.as_ref().and_then(|attempt| attempt.record);
+        for manifest in record.map(|record| record.manifest.as_slice()).unwrap_or_default() {
+            let mut object = ObjectRef::of(manifest);
+            object.namespace.get_or_insert_with(|| self.namespace.to_owned());
+            if self.made_by(manifest) && evidence.ever(&object.kind).all(|life| life.name() != object.name) {
+                return Some(Producer::of(object, patient));
+            }
         }
+        for hook in record.map(|record| record.hooks.as_slice()).unwrap_or_default() {
+            let object = ObjectRef::new(hook.kind.clone(), Some(self.namespace), hook.name.clone());
+            let own = blocked.iter().any(|blocked| blocked.same(&object));
+            let relevant = (self.made_by(&hook.manifest) || runs(&hook.kind) && mentions_otherwise(&hook.manifest, self.name)) && !own;
+            if relevant && hook.completed_at.is_none() && hook.events.iter().any(|event| event != "test") {
+                return Some(Producer::of(object, patient));
+            }
+        }
+        // What another one delivers is not known before it has applied it.
+        if let Some(other) = on_its_way(evidence, blocked) {
+            return Some(Producer::of(other, true));
+        }
+        let task = tasks.iter().find(|task| {
+            task.state() == JobState::Running
+                && !blocked.iter().any(|blocked| blocked.same(&task.reference))
+                && !task.pods.last().is_some_and(|pod| stuck(pod))
+                && mentions_otherwise(task.latest.object(), self.name)
+        });
+        task.map(|task| Producer::of(task.reference.clone(), true))
     }
-    // What another one delivers is not known before it has applied it.
-    if let Some(other) = on_its_way(evidence, blocked) {
-        return Some(Producer::of(other, true));
-    }
-    let task = tasks.iter().find(|task| {
-        task.state() == JobState::Running
-            && !blocked.iter().any(|blocked| blocked.same(&task.reference))
-            && !task.pods.last().is_some_and(|pod| stuck(pod))
-            && mentions_otherwise(task.latest.object(), name)
-    });
-    task.map(|task| Producer::of(task.reference.clone(), true))
 }
 
 fn runs(kind: &str) -> bool {

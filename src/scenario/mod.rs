@@ -5,6 +5,7 @@ mod file;
 mod inequality;
 mod load;
 pub mod placeholders;
+mod state;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 pub use file::{Fate, Given, GivenRelease, Knowable, ObjectName, Outside, Reset, ScenarioFile, Step, Values};
 pub use load::{ScenarioError, load_all};
+pub use state::{Condition, Field, State, load_states};
 
 use crate::engine::Told;
 use crate::outcome::{ExpectedCause, Profile, Variant};

@@ -98,6 +98,8 @@ pub struct Images {
     pub tools: Image,
     /// The program that plays servers and controllers, at `/standin`.
     pub standin: Image,
+    /// The same program, as a user who has a name and no number.
+    pub named_user: Image,
 }
 
 /// An image in the Docker engine.
@@ -136,7 +138,8 @@ pub async fn prepare(options: &Options, events: &Events, cancel: &CancellationTo
     };
     let node = options.node_image.clone().unwrap_or_else(|| parts.reference());
     let (_, tools_reference) = small_images::tools(go);
-    let present = images::inspect(&[&node, &tools_reference, &standin.reference], cancel).await?;
+    let wanted = [&node, &tools_reference, &standin.reference, &standin.named_user];
+    let present = images::inspect(&wanted.map(String::as_str), cancel).await?;
     let make_node = options.node_image.is_none() && !present.contains_key(&node);
     let make_tools = !present.contains_key(&tools_reference);
 
@@ -164,6 +167,9 @@ pub async fn prepare(options: &Options, events: &Events, cancel: &CancellationTo
     }
     if !present.contains_key(&standin.reference) {
         standin.make(&cache, events, cancel).await?;
+    }
+    if !present.contains_key(&standin.named_user) {
+        standin.make_named_user(&cache, events, cancel).await?;
     }
     // Last, because nothing else waits for it.
     let mut engines = BTreeMap::new();
@@ -196,6 +202,9 @@ pub async fn prepare(options: &Options, events: &Events, cancel: &CancellationTo
             },
             standin: Image {
                 reference: standin.reference,
+            },
+            named_user: Image {
+                reference: standin.named_user,
             },
         },
     })

@@ -1,4 +1,5 @@
-//! The two images that scenarios run: `tools`, a small Debian with curl and kubectl for hooks, and `standin`, one static binary.
+//! The images that scenarios and states run: `tools`, a small Debian with curl and kubectl for hooks; `standin`, one static binary; and
+//! `named-user`, the same with a user who has a name and no number.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,8 @@ use crate::events::Events;
 const RECIPE: &str = "1";
 const STANDIN_LIMIT: u64 = 20_000_000;
 const NOBODY: &str = "65532:65532";
+/// The user of the image that names one. Nothing in the image says who that is, so that only another `runAsUser` lets it start.
+const NAMED_USER: &str = "runner";
 
 /// The reference of an image: its name and what it was made from.
 fn reference(name: &str, key: &Key) -> String {
@@ -67,6 +70,8 @@ pub(super) struct Standin {
     pub binary: PathBuf,
     pub key: Key,
     pub reference: String,
+    /// The reference of the image with the named user.
+    pub named_user: String,
 }
 
 impl Standin {
@@ -89,8 +94,13 @@ impl Standin {
         }
         let hash = hash_file(&binary).map_err(ToolchainError::file("reading the standin", &binary))?;
         let key = Key::of([("recipe", RECIPE.as_bytes()), ("binary", hash.as_bytes())]);
-        let reference = reference("standin", &key);
-        Ok(Self { binary, key, reference })
+        let (reference, named_user) = (reference("standin", &key), reference("named-user", &key));
+        Ok(Self {
+            binary,
+            key,
+            reference,
+            named_user,
+        })
     }
 
     /// The binary that needs no building: in the source tree when it is newer than its sources, else beside the program.
@@ -107,15 +117,33 @@ impl Standin {
 
     /// Makes the image and loads it into the engine.
     pub async fn make(&self, cache: &Cache, events: &Events, cancel: &CancellationToken) -> Result<(), ToolchainError> {
+        self.make_as("standin", &self.reference, NOBODY, cache, events, cancel).await
+    }
+
+    /// The same with the named user.
+    pub async fn make_named_user(&self, cache: &Cache, events: &Events, cancel: &CancellationToken) -> Result<(), ToolchainError> {
+        self.make_as("named-user", &self.named_user, NAMED_USER, cache, events, cancel)
+            .await
+    }
+
+    async fn make_as(
+        &self,
+        name: &str,
+        reference: &str,
+        user: &str,
+        cache: &Cache,
+        events: &Events,
+        cancel: &CancellationToken,
+    ) -> Result<(), ToolchainError> {
         let binary = self.binary.clone();
         let place = move |tree: &Path| fs::copy(&binary, tree.join("standin")).map(drop);
         let image = Image {
-            reference: self.reference.clone(),
+            reference: reference.to_owned(),
             entrypoint: vec!["/standin".to_owned()],
-            user: NOBODY.to_owned(),
+            user: user.to_owned(),
             ..Image::default()
         };
-        make(cache, ("standin", &self.key), image, place, events, cancel).await
+        make(cache, (name, &self.key), image, place, events, cancel).await
     }
 }
 

@@ -11,6 +11,7 @@ mod objects;
 mod outside;
 mod record;
 mod stage;
+mod state;
 mod sweep;
 mod twin;
 pub mod watch;
@@ -23,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use record::{Recordings, preamble};
 pub use stage::TrialError;
+pub use state::LiveState;
 pub use sweep::Sweeper;
 
 use crate::cluster::{Lease, Pool};
@@ -49,6 +51,7 @@ pub struct Ground {
     pub engines: BTreeMap<String, Engine>,
     pub tools_image: String,
     pub standin_image: String,
+    pub named_user_image: String,
     /// The machines that do not exist until a trial's autoscaler starts them.
     pub pool: Pool,
     pub events: Events,
@@ -74,6 +77,13 @@ pub enum Cleanup {
 /// Where there is no randomness.
 pub fn key() -> std::io::Result<[u8; 32]> {
     random()
+}
+
+/// A name that says what it is for, and that nobody else has.
+fn unique(readable: &str) -> std::io::Result<String> {
+    let suffix: String = random::<3>()?.iter().map(|byte| format!("{byte:02x}")).collect();
+    let readable: String = readable.chars().take(40).collect();
+    Ok(format!("{}-{suffix}", readable.trim_end_matches('-')))
 }
 
 /// Where a trial is carried out.
@@ -146,10 +156,7 @@ impl Trial<'_> {
     /// # Errors
     /// When there is no randomness for a name, or no machine gets free.
     pub async fn place(&self, ground: &Ground, cancel: &CancellationToken) -> Result<Place, TrialError> {
-        // A name that says what it is for, and that nobody else has.
-        let suffix: String = random::<3>()?.iter().map(|byte| format!("{byte:02x}")).collect();
-        let readable: String = self.id.scenario.chars().take(40).collect();
-        let namespace = format!("{}-{suffix}", readable.trim_end_matches('-'));
+        let namespace = unique(&self.id.scenario)?;
         let lease = match self.scenario.pace(self.id.profile, &self.id.engine).provisioning {
             Some(_) => Some(ground.pool.lease(&namespace, TURN, cancel).await?),
             None => None,

@@ -20,8 +20,9 @@ const MANAGER: &str = "kubectl";
 const GONE: Duration = Duration::from_secs(30);
 const SERVED: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_millis(100);
-/// The kind with which a trial may change more than its namespace; see [`super::definitions`].
 const DEFINITION: &str = "CustomResourceDefinition";
+/// The kinds with which a trial may change more than its namespace; see [`super::definitions`].
+const CLUSTER_WIDE: &[&str] = &[DEFINITION, "StorageClass"];
 
 /// Why objects could not be had as they should be.
 #[derive(Debug, thiserror::Error)]
@@ -44,7 +45,7 @@ impl Objects<'_> {
     fn api(&self, object: &ObjectName) -> Api<DynamicObject> {
         let (group, version) = object.api_version.split_once('/').unwrap_or(("", &object.api_version));
         let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, &object.kind));
-        if object.kind == DEFINITION {
+        if CLUSTER_WIDE.contains(&object.kind.as_str()) {
             return Api::all_with(self.client.clone(), &resource);
         }
         Api::namespaced_with(self.client.clone(), self.namespace, &resource)
@@ -74,10 +75,10 @@ impl Objects<'_> {
             if [&name.api_version, &name.kind, &name.name].into_iter().any(String::is_empty) {
                 return Err(unreadable("a manifest names no apiVersion, kind or metadata.name".to_owned()));
             }
-            if name.kind == DEFINITION && !belongs_to(&name.name, self.namespace) {
+            if CLUSTER_WIDE.contains(&name.kind.as_str()) && !belongs_to(&name.name, self.namespace) {
                 return Err(unreadable(format!(
-                    "the group of {} does not hold ${{namespace}}; without it, the definition would not go with its trial",
-                    name.name
+                    "the name of the {} {} does not hold ${{namespace}} after a dot; without it, it would not go with its trial",
+                    name.kind, name.name
                 )));
             }
             let parameters = PatchParams::apply(MANAGER).force();

@@ -13,7 +13,8 @@ use super::objects::ObjectsError;
 use super::outside::{Beside, OutsideError};
 use super::watch::Watch;
 use super::{Ground, Trial};
-use crate::cluster::{Lease, PoolError};
+use crate::cluster::slots::SlotError;
+use crate::cluster::{JournalError, Lease, PoolError};
 use crate::engine::{Ended, Engine, EngineError, Operation, Request};
 use crate::events::Event;
 use crate::evidence::{CollectError, Collector, Evidence, Header, Recorder, Timeline, health};
@@ -51,6 +52,10 @@ pub enum TrialError {
     Pool(#[from] PoolError),
     #[error(transparent)]
     Machine(#[from] MachineError),
+    #[error(transparent)]
+    Slot(#[from] SlotError),
+    #[error(transparent)]
+    Journal(#[from] JournalError),
     #[error("failed to read randomness for a namespace's name: {0}")]
     Random(#[from] std::io::Error),
     #[error("the run was interrupted")]

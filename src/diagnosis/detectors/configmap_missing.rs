@@ -17,7 +17,7 @@
 //!
 //! `create-configmap`: with the keys that the pod refers to. Nothing is known about their values.
 
-use crate::diagnosis::missing::{Sought, findings};
+use crate::diagnosis::missing::{MAKERS_OF_CONFIG_MAPS, Sought, findings};
 use crate::diagnosis::references::CONFIG_MAPS;
 use crate::diagnosis::{Class, Detector, Finding};
 use crate::evidence::Evidence;
@@ -34,7 +34,7 @@ const SOUGHT: Sought = Sought {
     slug: DETECTOR.slug,
     kind: "ConfigMap",
     fields: &CONFIG_MAPS,
-    makers: &[("Bundle", "/metadata/name"), ("ConfigMap", "/metadata/name")],
+    makers: MAKERS_OF_CONFIG_MAPS,
     // Every pod mounts it, and the controller manager may be a moment later than the first pod of a new namespace.
     made_anyway: &["kube-root-ca.crt"],
     remedy: "create-configmap",

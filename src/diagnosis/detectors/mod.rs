@@ -8,6 +8,7 @@ mod dependency_ready_too_early;
 mod depends_on_drift;
 mod depends_on_missing;
 mod duplicate_env;
+mod empty_secret_value;
 mod healthcheck_on_removed_job;
 mod hook_budget_below_cold_start;
 mod hook_target_unreachable;
@@ -20,11 +21,18 @@ mod lookup_gated_out;
 mod node_selector_unsatisfiable;
 mod post_renderer_malformed;
 mod post_renderer_no_effect;
+mod pvc_unbound;
+mod quota_exceeded;
+mod rbac_forbidden;
+mod rbac_subresource_missing;
 mod release_pending_lock;
 mod release_stalled;
 mod resource_not_owned;
 mod rollout_timeout_too_short;
+mod run_as_non_root_named_user;
+mod secret_key_missing;
 mod secret_missing;
+mod service_account_missing;
 mod stale_release_secret;
 mod substitution_missing;
 mod test_failed;
@@ -44,6 +52,7 @@ pub const DETECTORS: &[&Detector] = &[
     &depends_on_drift::DETECTOR,
     &depends_on_missing::DETECTOR,
     &duplicate_env::DETECTOR,
+    &empty_secret_value::DETECTOR,
     &healthcheck_on_removed_job::DETECTOR,
     &hook_budget_below_cold_start::DETECTOR,
     &hook_target_unreachable::DETECTOR,
@@ -56,11 +65,18 @@ pub const DETECTORS: &[&Detector] = &[
     &node_selector_unsatisfiable::DETECTOR,
     &post_renderer_malformed::DETECTOR,
     &post_renderer_no_effect::DETECTOR,
+    &pvc_unbound::DETECTOR,
+    &quota_exceeded::DETECTOR,
+    &rbac_forbidden::DETECTOR,
+    &rbac_subresource_missing::DETECTOR,
     &release_pending_lock::DETECTOR,
     &release_stalled::DETECTOR,
     &resource_not_owned::DETECTOR,
     &rollout_timeout_too_short::DETECTOR,
+    &run_as_non_root_named_user::DETECTOR,
+    &secret_key_missing::DETECTOR,
     &secret_missing::DETECTOR,
+    &service_account_missing::DETECTOR,
     &stale_release_secret::DETECTOR,
     &substitution_missing::DETECTOR,
     &test_failed::DETECTOR,

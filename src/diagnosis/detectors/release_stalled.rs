@@ -227,7 +227,7 @@ mod tests {
     }
 
     fn secret(name: &str) -> Value {
-        json!({"kind": "Secret", "metadata": {"name": name}})
+        json!({"kind": "Secret", "metadata": {"name": name}, "data": {"p": {"length": 12, "hash": "0a"}}})
     }
 
     /// An install that timed out because a pod misses its first Secret.

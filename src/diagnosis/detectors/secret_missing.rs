@@ -17,7 +17,7 @@
 //!
 //! `create-secret`: with the keys that the pod refers to. Nothing is known about their values.
 
-use crate::diagnosis::missing::{Sought, findings};
+use crate::diagnosis::missing::{MAKERS_OF_SECRETS, Sought, findings};
 use crate::diagnosis::references::SECRETS;
 use crate::diagnosis::{Class, Detector, Finding};
 use crate::evidence::Evidence;
@@ -34,14 +34,7 @@ const SOUGHT: Sought = Sought {
     slug: DETECTOR.slug,
     kind: "Secret",
     fields: &SECRETS,
-    makers: &[
-        ("Certificate", "/spec/secretName"),
-        ("ExternalSecret", "/spec/target/name"),
-        ("PushSecret", "/spec/selector/secret/name"),
-        ("SealedSecret", "/spec/template/metadata/name"),
-        ("VaultStaticSecret", "/spec/destination/name"),
-        ("Secret", "/metadata/name"),
-    ],
+    makers: MAKERS_OF_SECRETS,
     made_anyway: &[],
     remedy: "create-secret",
 };

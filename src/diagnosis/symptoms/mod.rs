@@ -56,6 +56,7 @@ impl Symptoms {
         release::add(evidence, &mut symptoms);
         waiting::add(evidence, &mut symptoms);
         workloads::add_unhealthy(evidence, &mut symptoms);
+        workloads::add_refused(evidence, &mut symptoms);
         symptoms
     }
 

@@ -5,6 +5,8 @@ use super::{Symptom, Symptoms};
 use crate::diagnosis::attempt::{State, attempt};
 use crate::diagnosis::hooks::{Blocker, Task, tasks};
 use crate::diagnosis::progress::{JobState, controller, event, event_text, job_state, plain, pods_behind, ready, relevant, stuck};
+use crate::diagnosis::refusals::{Refusal, refusal};
+use crate::diagnosis::refused::refused;
 use crate::evidence::{Evidence, Life};
 
 /// Adds what a release waits for, and below it what its pods do.
@@ -86,7 +88,7 @@ pub fn add_unhealthy(evidence: &Evidence, symptoms: &mut Symptoms) {
                 continue;
             }
             let pods = pods_behind(evidence, workload);
-            if pods.iter().any(|pod| stuck(pod) || trouble(evidence, pod).is_some()) {
+            if pods.iter().any(|pod| stuck(pod) || trouble(evidence, pod).is_some()) || refuses(evidence, workload).is_some() {
                 add_workload(evidence, symptoms, None, workload, !patient);
             }
         }
@@ -100,10 +102,15 @@ pub fn add_unhealthy(evidence: &Evidence, symptoms: &mut Symptoms) {
             .filter(|pod| running && (stuck(pod) || trouble(evidence, pod).is_some()));
         // Without an engine, a Job that runs in a loop is all that there is to see.
         let looping = running && attempt(evidence).is_none() && task.pods.last().is_some_and(|pod| doing(evidence, pod).is_some());
-        if symptoms.holds(&task.reference) || !(failed || last.is_some() || looping) {
+        let without_pods = running && task.pods.is_empty() && refusal(evidence, task.latest).is_some();
+        if symptoms.holds(&task.reference) || !(failed || last.is_some() || looping || without_pods) {
             continue;
         }
-        add_task(evidence, symptoms, &task);
+        if without_pods {
+            add_without_pods(evidence, symptoms, None, task.latest, !patient);
+        } else {
+            add_task(evidence, symptoms, &task);
+        }
     }
     for pod in relevant(evidence, "Pod") {
         // Most pods are ready, and whose they are takes longer to find out.
@@ -118,6 +125,34 @@ pub fn add_unhealthy(evidence: &Evidence, symptoms: &mut Symptoms) {
                 statement,
                 since,
                 by: since,
+                parent: None,
+                settled: !patient,
+            });
+        }
+    }
+}
+
+/// Adds pods that are ready and are refused what they ask for again and again.
+pub fn add_refused(evidence: &Evidence, symptoms: &mut Symptoms) {
+    let patient = attempt(evidence).is_some_and(|attempt| attempt.state == State::Running);
+    for refused in refused(evidence) {
+        for pod in &refused.ready {
+            let top = controller(evidence, pod);
+            if symptoms.holds(&top) {
+                continue;
+            }
+            let (denial, name) = (&refused.denial, pod.name());
+            symptoms.push(Symptom {
+                subject: top,
+                about: vec![pod.reference()],
+                statement: format!(
+                    "pod {name} is ready, and asks in vain to {} {} {}",
+                    denial.verb,
+                    denial.what(),
+                    denial.place()
+                ),
+                since: created(pod),
+                by: evidence.now,
                 parent: None,
                 settled: !patient,
             });
@@ -156,7 +191,10 @@ fn add_workload(evidence: &Evidence, symptoms: &mut Symptoms, parent: Option<usi
     let index = symptoms.push(Symptom {
         subject: plain(&workload.reference()),
         about: Vec::new(),
-        statement: not_ready(workload),
+        statement: match refuses(evidence, workload) {
+            Some(refusal) => format!("{}: {}", not_ready(workload), refusal.message),
+            None => not_ready(workload),
+        },
         since: created(workload),
         by: evidence.now,
         parent,
@@ -176,7 +214,12 @@ fn not_ready(workload: &Life) -> String {
     let wanted = workload.number("/spec/replicas").unwrap_or(1);
     match kind {
         "Deployment" => {
-            let available = workload.number("/status/availableReplicas").unwrap_or(0);
+            let number = |pointer: &str| workload.number(pointer).unwrap_or(0);
+            let (available, updated) = (number("/status/availableReplicas"), number("/status/updatedReplicas"));
+            // The pods of an earlier revision are as available as ever.
+            if available >= wanted && updated < wanted {
+                return format!("{kind} {name} has {updated} of {wanted} pods of its latest revision");
+            }
             format!("{kind} {name} has {available} of {wanted} pods available")
         }
         "StatefulSet" => {
@@ -193,12 +236,8 @@ fn not_ready(workload: &Life) -> String {
 }
 
 fn add_without_pods(evidence: &Evidence, symptoms: &mut Symptoms, parent: Option<usize>, workload: &Life, settled: bool) {
-    let refusal = event(evidence, workload, &["FailedCreate", "ProvisioningFailed", "FailedBinding"]);
-    let set_refusal = || {
-        let sets = evidence.owned("ReplicaSet", workload.uid());
-        sets.filter_map(|set| event(evidence, set, &["FailedCreate"])).next()
-    };
-    let reason = refusal.or_else(set_refusal).map(event_text);
+    let said = || event(evidence, workload, &["FailedCreate", "ProvisioningFailed", "FailedBinding"]).map(event_text);
+    let reason = refuses(evidence, workload).map(|refusal| refusal.message).or_else(said);
     symptoms.push(Symptom {
         subject: plain(&workload.reference()),
         about: Vec::new(),
@@ -211,6 +250,15 @@ fn add_without_pods(evidence: &Evidence, symptoms: &mut Symptoms, parent: Option
         parent,
         settled,
     });
+}
+
+/// Why there are no pods, or too few, if the API server refuses them: of a Deployment, its ReplicaSets know.
+fn refuses<'a>(evidence: &'a Evidence, workload: &'a Life) -> Option<Refusal<'a>> {
+    if workload.text("/kind") != "Deployment" {
+        return refusal(evidence, workload);
+    }
+    let mut sets = evidence.owned("ReplicaSet", workload.uid());
+    sets.find_map(|set| refusal(evidence, set))
 }
 
 fn says(evidence: &Evidence, pod: &Life) -> (String, jiff::Timestamp) {

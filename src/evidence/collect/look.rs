@@ -51,22 +51,23 @@ pub async fn look(client: &Client, namespace: &str, recorder: &Recorder) {
         let (learnt, mut secrets) = ((kind.kind == "Secret").then_some(&learnt), secrets.clone());
         async move {
             let mut seen = Vec::new();
-            let listed = list(kind, kind.api(client, namespace), &mut async |object| {
+            let listed = list(kind, kind.api(client, namespace), &mut async |page: Vec<Value>| {
                 if learnt.is_none() {
                     // It ends when the list of Secrets does, in whatever way.
                     let _ = secrets.wait_for(|learnt| *learnt).await;
                 }
                 if matches!(kind.kind, "ConfigMap" | "Pod") {
-                    seen.push(object.clone());
+                    seen.extend(page.iter().cloned());
                 }
-                recorder.record_object(Change::Applied, object);
+                recorder.record_objects(page);
             })
             .await;
             if let Some(learnt) = learnt {
                 learnt.send_replace(true);
             }
             let readable = match listed {
-                Ok(()) => true,
+                // Of some kinds only a part is asked for.
+                Ok(()) => kind.labels().is_none(),
                 Err(Refused::Undefined) => false,
                 Err(Refused::Unreadable(reason)) => {
                     let what = kind.kind.to_owned();
@@ -113,16 +114,15 @@ pub async fn look(client: &Client, namespace: &str, recorder: &Recorder) {
 }
 
 /// Everything of one kind, page by page.
-async fn list(kind: &Kind, api: Api<DynamicObject>, found: &mut impl AsyncFnMut(Value)) -> Result<(), Refused> {
+async fn list(kind: &Kind, api: Api<DynamicObject>, found: &mut impl AsyncFnMut(Vec<Value>)) -> Result<(), Refused> {
     let mut parameters = ListParams::default().limit(PAGE);
+    if let Some(labels) = kind.labels() {
+        parameters = parameters.labels(labels);
+    }
     loop {
         let page = page(kind, &api, &parameters).await?;
         let token = page.metadata.continue_.filter(|token| !token.is_empty());
-        for object in page.items {
-            if let Some(object) = kind.whole(object) {
-                found(object).await;
-            }
-        }
+        found(page.items.into_iter().filter_map(|object| kind.whole(object)).collect()).await;
         match token {
             Some(token) => parameters = parameters.continue_token(&token),
             None => return Ok(()),

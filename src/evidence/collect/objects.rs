@@ -53,6 +53,11 @@ impl Kind {
         }
     }
 
+    /// Only objects with these labels are asked for; all where there are none.
+    pub fn labels(&self) -> Option<&'static str> {
+        (self.group == RBAC && !self.namespaced).then_some(NOT_OF_ITS_OWN)
+    }
+
     /// What may be known of an object of this kind, as the API returns one object alone; who wrote which field is left out.
     pub fn whole(&self, mut object: DynamicObject) -> Option<Value> {
         object.meta_mut().managed_fields = None;
@@ -100,6 +105,18 @@ const fn custom(group: &'static str, version: &'static str, name: &'static str, 
     }
 }
 
+const fn wide(group: &'static str, version: &'static str, name: &'static str, plural: &'static str) -> Kind {
+    Kind {
+        namespaced: false,
+        ..kind(group, version, name, plural)
+    }
+}
+
+const RBAC: &str = "rbac.authorization.k8s.io";
+/// What every API server makes by itself: seventy roles that say the same in every cluster. Of what they allow, the API server's refusals
+/// tell enough.
+const NOT_OF_ITS_OWN: &str = "kubernetes.io/bootstrapping!=rbac-defaults";
+
 /// What is watched. Secrets come first: their values have to be known before they turn up elsewhere.
 pub const KINDS: &[Kind] = &[
     kind("", "v1", "Secret", "secrets"),
@@ -118,17 +135,15 @@ pub const KINDS: &[Kind] = &[
     kind("batch", "v1", "Job", "jobs"),
     kind("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices"),
     kind("networking.k8s.io", "v1", "Ingress", "ingresses"),
+    kind(RBAC, "v1", "Role", "roles"),
+    kind(RBAC, "v1", "RoleBinding", "rolebindings"),
     custom("helm.toolkit.fluxcd.io", "v2", "HelmRelease", "helmreleases"),
     custom("kustomize.toolkit.fluxcd.io", "v1", "Kustomization", "kustomizations"),
     custom("source.toolkit.fluxcd.io", "v1", "ExternalArtifact", "externalartifacts"),
-    Kind {
-        group: "",
-        version: "v1",
-        kind: "Node",
-        plural: "nodes",
-        namespaced: false,
-        built_in: true,
-    },
+    wide("", "v1", "Node", "nodes"),
+    wide(RBAC, "v1", "ClusterRole", "clusterroles"),
+    wide(RBAC, "v1", "ClusterRoleBinding", "clusterrolebindings"),
+    wide("storage.k8s.io", "v1", "StorageClass", "storageclasses"),
 ];
 
 /// Starts a watch for every kind. The receiver tells when a kind has been listed once, and whether it may be read.
@@ -173,9 +188,11 @@ struct Watch {
 
 impl Watch {
     async fn run(mut self, api: Api<DynamicObject>) {
-        let mut stream = watch_stream(api, watcher::Config::default().any_semantic())
-            .default_backoff()
-            .boxed();
+        let config = self
+            .kind
+            .labels()
+            .map_or_else(watcher::Config::default, |labels| watcher::Config::default().labels(labels));
+        let mut stream = watch_stream(api, config.any_semantic()).default_backoff().boxed();
         let mut lists = 0;
         if self.resumed {
             self.gap("nobody watched until everything was listed again");
@@ -194,7 +211,8 @@ impl Watch {
                     for (_, (_, object)) in std::mem::take(&mut self.before) {
                         self.note(Change::Deleted, object);
                     }
-                    self.tell(true);
+                    // Of a kind of which not all is looked at, what is not seen may exist.
+                    self.tell(self.kind.labels().is_none());
                 }
                 Ok(Event::Delete(object)) => {
                     self.known.remove(&object.uid().unwrap_or_default());
