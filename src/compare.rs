@@ -175,6 +175,10 @@ fn steady(evidence: &Evidence) -> BTreeMap<String, Value> {
 fn settle(value: &mut Value) {
     match value {
         Value::Object(fields) => {
+            // What stands for the value of a Secret: its hash has another key in each recording.
+            if fields.contains_key("length") {
+                fields.remove("hash");
+            }
             fields.retain(|key, _| !RESTLESS_FIELDS.contains(&key.as_str()));
             fields.values_mut().for_each(settle);
         }

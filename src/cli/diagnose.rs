@@ -1,6 +1,6 @@
 //! `rekindle diagnose`: what can be said of a namespace as it is now, in any cluster that is named, or of a file.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{ArgGroup, Args, ValueEnum};
 use futures::{StreamExt, stream};
@@ -12,9 +12,10 @@ use kube::{Config, Error};
 
 use super::Context;
 use super::failure::Failure;
-use super::terminal::put;
+use super::terminal::{complain, put};
 use crate::evidence::Recording;
 use crate::exit_code::{self, ExitCode};
+use crate::import::{self, ImportError};
 use crate::look::{self, Looked, Subject};
 use crate::report;
 
@@ -25,6 +26,7 @@ Examples:
   rekindle diagnose -n openhands --release web --context prod    with one release
   rekindle diagnose -n openhands --context prod --save FILE      and keep what was seen, for `replay` and `diff`
   rekindle diagnose -n openhands --context prod --format markdown   to paste into an issue
+  rekindle diagnose --from bundle.tar.gz                         what somebody has exported
 
 It only reads, with the rights of the account that the context names: objects, events, Helm's release records and the ends of the logs \
 of containers that are not well. Values of Secrets are replaced by their length and a hash before anything is looked at. What may not be \
@@ -66,8 +68,16 @@ pub struct DiagnoseArgs {
     /// Only what concerns this Kustomization of Flux's
     #[arg(long, value_name = "NAME", group = "subject")]
     kustomization: Option<String>,
-    #[command(flatten)]
-    to: To,
+    /// The context of the kubeconfig: a cluster is looked at only where it is named
+    #[arg(long, value_name = "NAME", required_unless_present = "from")]
+    context: Option<String>,
+    /// The kubeconfig [default: as kubectl finds it]
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// Read what somebody exported instead: a cluster-info dump, what `kubectl get -o yaml` printed, a support bundle, a must-gather, Helm's
+    /// storage Secrets, or a recording; a file, a folder, or `-` for standard input
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["context", "kubeconfig", "all_namespaces", "save"])]
+    from: Option<PathBuf>,
     /// Write what was seen to a file, as `record` does
     #[arg(long, value_name = "FILE", conflicts_with = "all_namespaces")]
     save: Option<PathBuf>,
@@ -80,13 +90,9 @@ pub struct DiagnoseArgs {
 }
 
 /// Which cluster is meant.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone)]
 pub struct To {
-    /// The context of the kubeconfig: a cluster is looked at only where it is named
-    #[arg(long, value_name = "NAME", required = true)]
     context: Option<String>,
-    /// The kubeconfig [default: as kubectl finds it]
-    #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
 }
 
@@ -108,30 +114,9 @@ impl DiagnoseArgs {
 
 /// Looks once, and prints what can be said.
 pub async fn run(args: &DiagnoseArgs, context: &Context) -> Result<ExitCode, Failure> {
-    let target = Target::open(&args.to).await?;
-    let version = target.version().await?;
-    let cancel = &context.interrupt.cancel;
-    let looking = async {
-        if args.all_namespaces {
-            let names = look::namespaces(&target.client).await;
-            let names = names.map_err(|error| target.refused("its namespaces could not be listed, which -A needs", &error))?;
-            let looks = names.into_iter().map(|name| look_at(&target, name, &version));
-            stream::iter(looks)
-                .buffered(AT_ONCE)
-                .collect::<Vec<_>>()
-                .await
-                .into_iter()
-                .collect()
-        } else {
-            let namespace = args.namespace.clone().unwrap_or_else(|| target.namespace.clone());
-            target.check(&namespace).await?;
-            Ok(vec![look_at(&target, namespace, &version).await?])
-        }
-    };
-    let interrupted = || Failure::new(exit_code::INTERRUPTED, "it was interrupted before the look was complete".to_owned());
-    let mut looks: Vec<Looked> = tokio::select! {
-        looks = looking => looks?,
-        () = cancel.cancelled() => return Err(interrupted()),
+    let mut looks = match &args.from {
+        Some(path) => exported(path, args.namespace.clone())?,
+        None => live(args, context).await?,
     };
     if let Some(subject) = args.subject() {
         for look in &mut looks {
@@ -151,9 +136,47 @@ pub async fn run(args: &DiagnoseArgs, context: &Context) -> Result<ExitCode, Fai
     })
 }
 
+/// What an export holds, each of its namespaces. What it was taken for is told on standard error.
+fn exported(path: &Path, namespace: Option<String>) -> Result<Vec<Looked>, Failure> {
+    let imported = import::read(path, &import::Options::new(namespace, key()?))?;
+    complain(&format!("{} was read as {}", path.display(), imported.format));
+    Ok(imported.timelines.into_iter().map(look::of).collect())
+}
+
+/// What is to be seen in the cluster that was named.
+async fn live(args: &DiagnoseArgs, context: &Context) -> Result<Vec<Looked>, Failure> {
+    let target = Target::open(&To::new(args.context.clone(), args.kubeconfig.clone())).await?;
+    let version = target.version().await?;
+    let looking = async {
+        if args.all_namespaces {
+            let names = look::namespaces(&target.client).await;
+            let names = names.map_err(|error| target.refused("its namespaces could not be listed, which -A needs", &error))?;
+            let looks = names.into_iter().map(|name| look_at(&target, name, &version));
+            stream::iter(looks)
+                .buffered(AT_ONCE)
+                .collect::<Vec<_>>()
+                .await
+                .into_iter()
+                .collect()
+        } else {
+            let namespace = args.namespace.clone().unwrap_or_else(|| target.namespace.clone());
+            target.check(&namespace).await?;
+            Ok(vec![look_at(&target, namespace, &version).await?])
+        }
+    };
+    let interrupted = || Failure::new(exit_code::INTERRUPTED, "it was interrupted before the look was complete".to_owned());
+    tokio::select! {
+        looks = looking => looks,
+        () = context.interrupt.cancel.cancelled() => Err(interrupted()),
+    }
+}
+
+fn key() -> Result<[u8; 32], Failure> {
+    crate::trial::key().map_err(|error| Failure::new(exit_code::INTERNAL, format!("there is no randomness: {error}")))
+}
+
 async fn look_at(target: &Target, namespace: String, version: &str) -> Result<Looked, Failure> {
-    let key = crate::trial::key().map_err(|error| Failure::new(exit_code::INTERNAL, format!("there is no randomness: {error}")))?;
-    Ok(look::look(&target.client, &namespace, version, key).await)
+    Ok(look::look(&target.client, &namespace, version, key()?).await)
 }
 
 /// The answer in the form that was asked for.
@@ -168,6 +191,17 @@ pub fn text(output: Output, looks: &[Looked], context: &Context) -> Result<Strin
         (Output::Github, looks) => report::look::github::render(looks),
         (Output::Sarif, looks) => super::replay::json(&report::look::sarif::of(looks))?,
     })
+}
+
+impl From<ImportError> for Failure {
+    fn from(error: ImportError) -> Self {
+        match error {
+            ImportError::Recording(error) => error.into(),
+            ImportError::Missing { .. } | ImportError::Special { .. } | ImportError::Namespace { .. } => Self::usage(error.to_string()),
+            ImportError::Read { .. } => Self::new(exit_code::OUTPUT, error.to_string()),
+            ImportError::Foreign { .. } | ImportError::CutOff { .. } => Self::new(exit_code::RECORDING, error.to_string()),
+        }
+    }
 }
 
 /// A cluster that was named.

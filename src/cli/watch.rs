@@ -152,7 +152,7 @@ async fn helm(
         kustomization: false,
     };
     let command = Command::new(program, DEADLINE).args(words);
-    Ok(follow.command(start, command, print, cancel).await?)
+    Ok(follow.command(start, line.or_install, command, print, cancel).await?)
 }
 
 async fn follow(

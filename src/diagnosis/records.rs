@@ -52,13 +52,12 @@ pub const IN_USE: &[&str] = &[
     "cannot reuse a name that is still in use",
 ];
 
-/// What the record says, where it is kept, and what the engine says of it.
-pub fn citations(attempt: &Attempt<'_>, newest: &Newest<'_>, refusal: &str) -> Vec<Citation> {
+/// What the record says, where it is kept, and what the engine says of it, if it was heard.
+pub fn citations(attempt: &Attempt<'_>, newest: &Newest<'_>, refusal: Option<&str>) -> Vec<Citation> {
     let Newest { record, secret, at, .. } = newest;
-    let mut citations = vec![
-        cite::observed(&attempt.subject(), quoted(refusal), attempt.ended_at),
-        cite::observed(secret, format!("info.status: {}", record.status), Some(*at)),
-    ];
+    let said = refusal.map(|refusal| cite::observed(&attempt.subject(), quoted(refusal), attempt.ended_at));
+    let mut citations = Vec::from_iter(said);
+    citations.push(cite::observed(secret, format!("info.status: {}", record.status), Some(*at)));
     if !record.description.is_empty() {
         citations.push(cite::observed(
             secret,

@@ -7,8 +7,10 @@ use crate::scenario::duration::Span;
 /// A Helm command that changes a release.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HelmLine {
-    /// `install` or `upgrade`; `upgrade --install` is an upgrade until the record says otherwise.
+    /// `install` or `upgrade`
     pub operation: String,
+    /// `upgrade --install`: an install where there is no release of that name.
+    pub or_install: bool,
     /// Absent where Helm is to make up a name.
     pub release: Option<String>,
     pub namespace: Option<String>,
@@ -72,6 +74,7 @@ impl HelmLine {
     pub fn read(words: &[String]) -> Option<Self> {
         let mut line = Self {
             operation: String::new(),
+            or_install: false,
             release: None,
             namespace: None,
             context: None,
@@ -108,6 +111,7 @@ impl HelmLine {
                 "wait-for-jobs" => line.wait_for_jobs = on,
                 "atomic" | "rollback-on-failure" => line.rollback_on_failure = on,
                 "g" | "generate-name" => generated = on,
+                "i" | "install" => line.or_install = on,
                 _ => {}
             }
         }

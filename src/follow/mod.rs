@@ -18,9 +18,9 @@ pub use teller::Told;
 
 use crate::command::{Command, CommandError, Stream};
 use crate::diagnosis::Diagnosis;
-use crate::diagnosis::attempt::{State, attempt, of_flux};
+use crate::diagnosis::attempt::{State, of_flux};
 use crate::diagnosis::detectors::DETECTORS;
-use crate::evidence::{CollectError, Collector, EngineStart, Evidence, Fact, Recorder, Timeline};
+use crate::evidence::{CollectError, Collector, EngineStart, Evidence, Fact, Life, Recorder, Timeline};
 use crate::look::Subject;
 use crate::trial::watch::Watch;
 use crate::wait::{Seen, WaitError, until};
@@ -69,19 +69,24 @@ pub enum FollowError {
 }
 
 impl Follow {
-    /// Runs a command, which is the engine's, to its end. What it prints goes to `print` as it comes, and into the evidence.
+    /// Runs a command, which is the engine's, to its end. What it prints goes to `print` as it comes, and into the evidence. With
+    /// `or_install`, an upgrade of what is not there is an install, as `helm upgrade --install` has it.
     ///
     /// # Errors
     /// When the namespace cannot be watched, or the command cannot be started.
     pub async fn command(
         self,
-        start: EngineStart,
+        mut start: EngineStart,
+        or_install: bool,
         command: Command,
         print: impl Fn(Stream, &str) + Send + Sync + 'static,
         cancel: &CancellationToken,
     ) -> Result<Followed, FollowError> {
         let stop = CancellationToken::new();
         let (watch, collector) = self.watch(&stop).await?;
+        if or_install && Evidence::of(&self.recorder.timeline()).release(&start.release).is_none() {
+            "install".clone_into(&mut start.operation);
+        }
         self.recorder.record(Fact::EngineStarted(start));
         let lines = self.recorder.clone();
         let command = command.stopped_by(&stop).on_line(move |stream, text| {
@@ -166,15 +171,7 @@ fn state(evidence: &Evidence, subject: &Subject) -> Result<bool, String> {
         let observed = life.number("/status/observedGeneration") == life.number("/metadata/generation");
         match of_flux(evidence, life).state {
             State::Succeeded if observed => Ok(true),
-            State::Failed
-                if observed && life.condition("Stalled") == "True"
-                    || kind == "Kustomization"
-                        && observed
-                        && life.condition("Ready") == "False"
-                        && life.condition("Reconciling") != "True" =>
-            {
-                Ok(false)
-            }
+            State::Failed if observed && gave_up(life) => Ok(false),
             _ => Err(crate::diagnosis::attempt::message(life).to_owned()),
         }
     };
@@ -192,7 +189,7 @@ fn state(evidence: &Evidence, subject: &Subject) -> Result<bool, String> {
     }
 }
 
-/// Whether an attempt is under way that may still end well.
-pub fn under_way(evidence: &Evidence) -> bool {
-    attempt(evidence).is_some_and(|attempt| attempt.state == State::Running)
+/// A HelmRelease is not tried again once it is stalled; a Kustomization is, but only an interval later.
+fn gave_up(life: &Life) -> bool {
+    life.condition("Stalled") == "True" || life.text("/kind") == "Kustomization" && life.condition("Reconciling") != "True"
 }

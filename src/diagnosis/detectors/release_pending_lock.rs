@@ -42,17 +42,19 @@ const USUAL_TIMEOUT: SignedDuration = SignedDuration::from_mins(5);
 const RECEIPT: SignedDuration = SignedDuration::from_secs(1);
 
 fn detect(evidence: &Evidence) -> Vec<Finding> {
-    let Some(attempt) = attempt(evidence).filter(|attempt| attempt.state == State::Failed) else {
-        return Vec::new();
+    let Some(attempt) = attempt(evidence) else { return Vec::new() };
+    let pending = newest(evidence, &attempt).filter(|newest| newest.record.status.starts_with("pending-"));
+    let Some(newest) = pending else { return Vec::new() };
+    let said = match attempt.state {
+        State::Failed => refusal(&attempt, &[LOCKED]).or_else(|| refusal(&attempt, IN_USE)),
+        // Nobody watched an engine; the record alone says that one is at work, or was.
+        State::Running if attempt.engine.is_none() && attempt.flux().is_none() => None,
+        _ => return Vec::new(),
     };
-    let Some(said) = refusal(&attempt, &[LOCKED]).or_else(|| refusal(&attempt, IN_USE)) else {
+    if attempt.state == State::Failed && said.is_none() {
         return Vec::new();
-    };
-    newest(evidence, &attempt)
-        .filter(|newest| newest.record.status.starts_with("pending-"))
-        .map(|newest| finding(evidence, &attempt, &newest, &said))
-        .into_iter()
-        .collect()
+    }
+    vec![finding(evidence, &attempt, &newest, said.as_deref())]
 }
 
 /// What is known of whoever holds the lock.
@@ -86,7 +88,7 @@ fn holder<'a>(evidence: &'a Evidence, attempt: &Attempt<'_>, newest: &Newest<'_>
     }
 }
 
-fn finding(evidence: &Evidence, attempt: &Attempt<'_>, newest: &Newest<'_>, said: &str) -> Finding {
+fn finding(evidence: &Evidence, attempt: &Attempt<'_>, newest: &Newest<'_>, said: Option<&str>) -> Finding {
     let (release, secret, status) = (&attempt.release, &newest.secret.name, newest.record.status.as_str());
     let revision = newest.record.revision;
     let mut citations = citations(attempt, newest, said);

@@ -84,7 +84,7 @@ fn finding(attempt: &Attempt<'_>, newest: &Newest<'_>, said: &str) -> Finding {
         certainty: Certainty::Certain,
         why: "Helm takes a name for free only once there is no record of it".to_owned(),
         since: newest.at.min(attempt.started_at),
-        citations: citations(attempt, newest, said),
+        citations: citations(attempt, newest, Some(said)),
         explains: vec![newest.secret.clone(), attempt.subject()],
         blames: Vec::new(),
         subject: newest.secret.clone(),

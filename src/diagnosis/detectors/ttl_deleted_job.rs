@@ -23,7 +23,10 @@
 //!
 //! `raise-ttl`, above what the engine's wait can last. Else `make-hook`, `drop-ttl` or `run-outside-release`.
 
+mod left;
+
 use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
 
 use crate::diagnosis::attempt::{Attempt, State, attempt, duration};
 use crate::diagnosis::cite;
@@ -58,26 +61,31 @@ fn detect(evidence: &Evidence) -> Vec<Finding> {
     };
     // An engine writes its record before it ends, and may be busy with going back between the two.
     let missed = missed_jobs(&attempt);
-    evidence
+    let seen = evidence
         .ever("Job")
         .filter_map(|job| Some((job, job.deleted_at.filter(|gone| *gone >= attempt.started_at)?)))
         .filter(|(job, _)| tracked(&attempt, job))
-        .filter_map(|(job, gone)| of_job(evidence, &attempt, &missed, job, gone))
-        .collect()
+        .filter_map(|(job, gone)| of_job(evidence, &attempt, &missed, job, gone));
+    seen.chain(left::findings(evidence, &attempt, &missed)).collect()
 }
 
 /// Whether a Job is part of what the engine installs, and not one of its hooks.
 fn tracked(attempt: &Attempt<'_>, job: &Life) -> bool {
     match attempt.record {
-        Some(record) => record.manifest.iter().any(|manifest| {
-            let namespace = Some(text(manifest, "/metadata/namespace")).filter(|namespace| !namespace.is_empty());
-            text(manifest, "/kind") == "Job"
-                && text(manifest, "/metadata/name") == job.name()
-                && namespace.unwrap_or(&attempt.namespace) == job.text("/metadata/namespace")
-        }),
+        Some(_) => tracked_in(attempt, job.text("/metadata/namespace"), job.name()).is_some(),
         // The record may be on its way still; Helm marks what it tracks, and does not mark its hooks.
         None => job.annotation("meta.helm.sh/release-name") == Some(&attempt.release),
     }
+}
+
+/// The Job's manifest in the record, where it is not a hook.
+fn tracked_in<'a>(attempt: &Attempt<'a>, job_namespace: &str, name: &str) -> Option<&'a Value> {
+    attempt.record?.manifest.iter().find(|manifest| {
+        let namespace = Some(text(manifest, "/metadata/namespace")).filter(|namespace| !namespace.is_empty());
+        text(manifest, "/kind") == "Job"
+            && text(manifest, "/metadata/name") == name
+            && namespace.unwrap_or(&attempt.namespace) == job_namespace
+    })
 }
 
 fn of_job(evidence: &Evidence, attempt: &Attempt<'_>, missed: &[ObjectRef], job: &Life, gone: Timestamp) -> Option<Finding> {
@@ -165,6 +173,8 @@ struct Removal {
     gone: Timestamp,
     end: Citation,
     ended_at: Timestamp,
+    /// Whether somebody saw it go.
+    seen: bool,
 }
 
 impl Removal {
@@ -195,6 +205,7 @@ impl Removal {
             gone: asked,
             end,
             ended_at,
+            seen: true,
         })
     }
 }
@@ -282,12 +293,15 @@ fn citations(attempt: &Attempt<'_>, job: &ObjectRef, removal: &Removal, others: 
             at: Some(removal.gone),
             ..cite::inferred(
                 job,
-                format!(
-                    "deleted at {}, when end + TTL had come: {} + {ttl}s = {}",
-                    clock(removal.gone),
-                    clock(removal.ended_at),
-                    clock(removal.due)
-                ),
+                match removal.seen {
+                    true => format!(
+                        "deleted at {}, when end + TTL had come: {} + {ttl}s = {}",
+                        clock(removal.gone),
+                        clock(removal.ended_at),
+                        clock(removal.due)
+                    ),
+                    false => format!("it is not there any more, and nobody saw it go; its TTL is {ttl}s"),
+                },
             )
         },
     ];

@@ -65,6 +65,11 @@ fn add_attempt(evidence: &Evidence, symptoms: &mut Symptoms, attempt: &Attempt<'
     }
     let blockers = blockers(evidence, attempt);
     if attempt.state == State::Running && blockers.is_empty() {
+        if let (None, Some(record)) = (attempt.engine, attempt.record)
+            && attempt.flux().is_none()
+        {
+            symptoms.push(under_way(evidence, attempt, &record.status, parent));
+        }
         return;
     }
     let settled = attempt.state == State::Failed;
@@ -95,6 +100,25 @@ fn add_attempt(evidence: &Evidence, symptoms: &mut Symptoms, attempt: &Attempt<'
     });
     for blocker in &blockers {
         workloads::add_below(evidence, symptoms, release, blocker, settled);
+    }
+}
+
+/// What a record alone tells of an attempt that nobody has seen: that it has not ended.
+fn under_way(evidence: &Evidence, attempt: &Attempt<'_>, status: &str, parent: Option<usize>) -> Symptom {
+    let ago = evidence.now.duration_since(attempt.started_at);
+    Symptom {
+        subject: attempt.subject(),
+        about: Vec::new(),
+        statement: format!(
+            "{} is {status}: its {} began {} ago and has not ended",
+            attempt.release,
+            attempt.operation,
+            duration(ago)
+        ),
+        since: attempt.started_at,
+        by: evidence.now,
+        parent,
+        settled: false,
     }
 }
 

@@ -12,11 +12,20 @@ use crate::diagnosis::Diagnosis;
 use crate::evidence::Evidence;
 use crate::look::Looked;
 
+/// What one look cannot know.
+const UNSEEN: &str = "An engine that is refused before it makes anything leaves nothing behind: run it as `rekindle watch -- helm …` to have \
+    its words looked at, too.";
+
 /// The causes; where there is none, what is suspected or at least seen; and what could not be read.
 pub fn render(evidence: &Evidence, diagnosis: &Diagnosis, columns: usize, paint: Paint) -> String {
     let mut text = chain::diagnosis(diagnosis, Timing::default(), columns, paint);
     if diagnosis.causes.is_empty() {
         text.push_str(&format!("{}\n", verdict(diagnosis)));
+    }
+    if nothing(diagnosis) && evidence.engines.is_empty() {
+        for line in wrap(UNSEEN, columns) {
+            text.push_str(&format!("{}\n", paint.dim(&line)));
+        }
     }
     if !diagnosis.suspected.is_empty() {
         text.push_str("\nsuspected:\n");
