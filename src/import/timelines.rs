@@ -117,7 +117,7 @@ fn watched(gathered: &Gathered<'_>, format: Format, namespace: &str, facts: &[Fa
             let why = match format {
                 Format::HelmStorage => helm_storage::ALONE.to_owned(),
                 Format::KubectlGet => kubectl_get::OPEN.to_owned(),
-                _ => format!("{format} does not hold all of it"),
+                _ => format!("{format} holds no complete list of it"),
             };
             absent.entry(why).or_default().push(kind.kind);
         }
