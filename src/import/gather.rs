@@ -355,10 +355,9 @@ impl Sink for Gathered<'_> {
                 .and_then(|envelope| envelope.get(key)?.as_str())
                 .unwrap_or_default()
         };
-        let list = end.list
-            || envelope
-                .as_ref()
-                .is_some_and(|envelope| envelope.get("items").is_some_and(Value::is_array));
+        // Go writes a list without items as null.
+        let empty = |list: &Value| list.get("items").is_some_and(|items| items.is_array() || items.is_null());
+        let list = end.list || envelope.as_ref().is_some_and(empty);
         if !list {
             self.file.of.clear();
             match envelope {

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::gather::{Gathered, Key};
 use super::logs::Tail;
 use super::{Format, Imported, Missing, Options, helm_storage, kubectl_get};
-use crate::evidence::collect::KINDS;
+use crate::evidence::collect::{KINDS, matters};
 use crate::evidence::manifest::{list, text};
 use crate::evidence::wording::{Complaint, complaint};
 use crate::evidence::{Entry, Fact, Header, LogLine, Recorder, Timeline};
@@ -117,7 +117,7 @@ fn watched(gathered: &Gathered<'_>, format: Format, namespace: &str, facts: &[Fa
             let why = match format {
                 Format::HelmStorage => helm_storage::ALONE.to_owned(),
                 Format::KubectlGet => kubectl_get::OPEN.to_owned(),
-                _ => format!("{format} does not hold all of it"),
+                _ => format!("{format} holds no complete list of it"),
             };
             absent.entry(why).or_default().push(kind.kind);
         }
@@ -231,23 +231,6 @@ fn container(status: &Value) -> Container {
         name: text(status, "/name").to_owned(),
         restarts: restarts.and_then(|count| u32::try_from(count).ok()).unwrap_or(0),
         ended: [ended("/state/terminated/finishedAt"), ended("/lastState/terminated/finishedAt")],
-    }
-}
-
-/// Whether a pod is one whose logs may tell something: it has not come to where it should be, or was there and fell.
-fn matters(pod: &Value) -> bool {
-    let metadata = pod.get("metadata").unwrap_or(&Value::Null);
-    let job = list(metadata, "ownerReferences").iter().any(|owner| text(owner, "/kind") == "Job");
-    match text(pod, "/status/phase") {
-        "Succeeded" => job,
-        "Running" => {
-            job || statuses(pod).any(|status| {
-                let fell = status.get("restartCount").and_then(Value::as_u64).unwrap_or(0) > 0;
-                let done = status.pointer("/state/terminated/exitCode").and_then(Value::as_i64) == Some(0);
-                fell || status.get("ready") != Some(&Value::Bool(true)) && !done
-            })
-        }
-        _ => true,
     }
 }
 

@@ -155,7 +155,7 @@ async fn page(kind: &Kind, api: &Api<DynamicObject>, parameters: &ListParams) ->
 }
 
 /// Whether a pod is one whose logs and hosts may tell something: it has not come to where it should be, or was there and fell.
-fn matters(pod: &Value) -> bool {
+pub fn matters(pod: &Value) -> bool {
     let phase = pod.pointer("/status/phase").and_then(Value::as_str).unwrap_or_default();
     let statuses = ["/status/initContainerStatuses", "/status/containerStatuses"];
     let mut statuses = statuses.iter().filter_map(|list| pod.pointer(list)?.as_array()).flatten();

@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use super::model::Fact;
 use super::recorder::Recorder;
 use before::Before;
-pub use look::look;
+pub use look::{look, matters};
 pub use objects::{KINDS, Kind};
 
 /// How long the first complete look at a namespace may take.

@@ -106,8 +106,9 @@ pub fn stamped_log() -> String {
         .collect()
 }
 
-/// A list as the API returns it: its items name no kind.
+/// A list as Go's clients write it: its items name no kind, and there may be none.
 pub fn typed(api_version: &str, kind: &str, items: &[Value]) -> Value {
+    let items = if items.is_empty() { Value::Null } else { json!(items) };
     json!({"kind": format!("{kind}List"), "apiVersion": api_version, "metadata": {"resourceVersion": "9"}, "items": items})
 }
 
