@@ -1,7 +1,8 @@
 //! Every detector on every recording in the repository, at every moment of it: one test per recording, no cluster.
 //!
 //! The recordings are those that `rekindle record` wrote. A broken scenario has to be diagnosed as it expects by the moment at which its run
-//! took its diagnosis, as early as it claims, and never otherwise; a healthy twin and a remedied release have to stay undiagnosed.
+//! took its diagnosis, as early as it claims, and never otherwise; a healthy twin and a remedied release have to stay undiagnosed. Of a live
+//! state there is what one look saw, which has one moment.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,17 +11,18 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use libtest_mimic::{Arguments, Failed, Trial as Test};
-use rekindle::diagnosis::Diagnosis;
 use rekindle::diagnosis::detectors::DETECTORS;
 use rekindle::diagnosis::moments::Course;
-use rekindle::evidence::{Evidence, Fact, Recording, left};
+use rekindle::diagnosis::{Diagnosis, diagnose};
+use rekindle::evidence::{Evidence, Fact, Recording, Timeline, left};
 use rekindle::outcome::{ExpectedCause, Profile, Variant, Verdict, judge};
 use rekindle::replay::Replay;
 use rekindle::run::{self, Options};
-use rekindle::scenario::{self, Knowable, Scenario};
+use rekindle::scenario::{self, Knowable, Scenario, State};
 use rekindle::trial::Recordings;
 
 const SCENARIOS: &str = "scenarios";
+const STATES: &str = "tests/states";
 /// What all recordings together may weigh in the repository.
 const BYTES: u64 = 30 << 20;
 
@@ -30,6 +32,13 @@ fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let scenarios = match scenario::load_all(Path::new(SCENARIOS)) {
         Ok(scenarios) => Arc::new(scenarios),
+        Err(error) => {
+            eprintln!("error: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let states = match scenario::load_states(Path::new(STATES)) {
+        Ok(states) => states,
         Err(error) => {
             eprintln!("error: {error}");
             return ExitCode::FAILURE;
@@ -49,6 +58,11 @@ fn main() -> ExitCode {
     let (known, all) = (files.clone(), scenarios);
     tests.push(Test::test("every_trial_is_recorded", move || complete(&known, &all)).with_ignored_flag(none));
     tests.push(Test::test("recordings_stay_small", move || small(&files)).with_ignored_flag(none));
+    tests.extend(states.into_iter().map(|state| {
+        // One that was not recorded yet is shown as ignored, and not as passed.
+        let recorded = state.recording().is_file();
+        Test::test(format!("states::{state}"), move || looks_at(&state)).with_ignored_flag(!recorded)
+    }));
     libtest_mimic::run(&arguments, tests).exit_code()
 }
 
@@ -91,6 +105,21 @@ fn small(files: &[PathBuf]) -> Tested {
         return Err(format!("all recordings together have {bytes} bytes, more than {BYTES}").into());
     }
     Ok(())
+}
+
+/// What one look saw of a live state.
+fn looks_at(state: &State) -> Tested {
+    let recording = Recording::read(&state.recording())?;
+    let timeline = Timeline {
+        header: recording.header().clone(),
+        entries: recording.entries,
+    };
+    let diagnosis = diagnose(&Evidence::of(&timeline));
+    let found: Vec<&str> = diagnosis.causes.iter().map(|cause| cause.slug.as_str()).collect();
+    if found == state.expects {
+        return Ok(());
+    }
+    Err(wrong("the end of the look", &diagnosis).into())
 }
 
 /// One recording at every moment.

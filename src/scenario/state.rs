@@ -59,6 +59,11 @@ pub enum Field {
 }
 
 impl State {
+    /// Where what a look saw of it is kept: `recordings/broken.rekindle` beside it.
+    pub fn recording(&self) -> PathBuf {
+        self.file.with_file_name("recordings").join(format!("{}.rekindle", self.name))
+    }
+
     /// Whether nothing is to be found.
     pub fn is_healthy(&self) -> bool {
         self.expects.is_empty()

@@ -56,13 +56,8 @@ impl State {
     async fn set(&self, ground: &Ground, namespace: &TrialNamespace, cancel: &CancellationToken) -> Result<LiveState, TrialError> {
         namespace.create(&ground.run_id, cancel).await?;
         let header = Header {
-            format: Header::FORMAT,
-            recorder: concat!("rekindle ", env!("CARGO_PKG_VERSION")).to_owned(),
-            observed_at: Timestamp::now(),
-            namespace: namespace.name.clone(),
             kubernetes_version: ground.kubernetes_version.clone(),
-            watched: Vec::new(),
-            notes: std::collections::BTreeMap::new(),
+            ..Header::begin(&namespace.name, Timestamp::now())
         };
         let recorder = Recorder::new(header, key()?);
         // Whether it has settled is all that is asked here; the diagnosis is that of the program.

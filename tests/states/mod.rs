@@ -3,7 +3,7 @@
 //! A broken state has to be diagnosed with exactly the causes that it expects, and with no other one at any look; a healthy one, which is
 //! the near miss, with none at any look, until it has settled and once more after that.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use kube::config::Kubeconfig;
@@ -19,6 +19,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Where the states of the repository are.
 pub const STATES: &str = "tests/states";
+/// What the last look at each state saw. Those beside the states were copied from here.
+const RECORDINGS: &str = "target/recordings/states";
 /// How long one look may take.
 const LOOK: Duration = Duration::from_secs(30);
 /// From the end of one look to the next.
@@ -37,7 +39,7 @@ pub async fn judge(state: &State, live: &LiveState, kubeconfig: &Path, cancel: &
     let look = || async {
         // Asked before the look: what it shows is then at least as settled.
         let unsettled = live.unsettled();
-        let diagnosis = match diagnosis(&live.namespace, kubeconfig, &context, cancel).await {
+        let diagnosis = match diagnosis(state, &live.namespace, kubeconfig, &context, cancel).await {
             Ok(diagnosis) => diagnosis,
             Err(error) => return Seen::Done(Err(error)),
         };
@@ -60,12 +62,22 @@ pub async fn judge(state: &State, live: &LiveState, kubeconfig: &Path, cancel: &
     until(&what, state.deadline, AGAIN, cancel, look).await?
 }
 
-/// What the program says of a namespace, asked as a person does.
-async fn diagnosis(namespace: &str, kubeconfig: &Path, context: &str, cancel: &CancellationToken) -> Result<Diagnosis, Failed> {
+/// What the program says of a namespace, asked as a person does; what it saw is kept.
+async fn diagnosis(
+    state: &State,
+    namespace: &str,
+    kubeconfig: &Path,
+    context: &str,
+    cancel: &CancellationToken,
+) -> Result<Diagnosis, Failed> {
+    let folder = PathBuf::from(RECORDINGS).join(&state.slug);
+    std::fs::create_dir_all(&folder)?;
     let output = Command::new(env!("CARGO_BIN_EXE_rekindle"), LOOK)
         .args(["diagnose", "--namespace", namespace, "--context", context, "--format", "json"])
         .arg("--kubeconfig")
         .arg(kubeconfig)
+        .arg("--save")
+        .arg(folder.join(format!("{}.rekindle", state.name)))
         .run(cancel)
         .await?;
     Ok(serde_json::from_slice(&output.stdout)?)

@@ -91,6 +91,8 @@ pub async fn look(client: &Client, namespace: &str, recorder: &Recorder) {
         }
     }
     pods.retain(matters);
+    // Where there are too many, these come first.
+    pods.sort_by_key(|pod| !unwell(pod));
     let (hosts, mut needs) = mpsc::unbounded_channel();
     read_logs(client, namespace, &pods, recorder, &hosts).await;
     let mut known = Hosts::new(hosts);
@@ -154,8 +156,13 @@ async fn page(kind: &Kind, api: &Api<DynamicObject>, parameters: &ListParams) ->
     })
 }
 
-/// Whether a pod is one whose logs and hosts may tell something: it has not come to where it should be, or was there and fell.
+/// Whether a pod is one whose logs and hosts may tell something.
 pub fn matters(pod: &Value) -> bool {
+    unwell(pod) || asks_the_api(pod)
+}
+
+/// Whether a pod has not come to where it should be, or was there and fell.
+fn unwell(pod: &Value) -> bool {
     let phase = pod.pointer("/status/phase").and_then(Value::as_str).unwrap_or_default();
     let statuses = ["/status/initContainerStatuses", "/status/containerStatuses"];
     let mut statuses = statuses.iter().filter_map(|list| pod.pointer(list)?.as_array()).flatten();
@@ -176,6 +183,16 @@ pub fn matters(pod: &Value) -> bool {
         }
         _ => true,
     }
+}
+
+/// Whether a pod runs as an account that somebody has made for it. What it is refused it tells in its log only, and is ready all the same.
+fn asks_the_api(pod: &Value) -> bool {
+    if pod.pointer("/status/phase").and_then(Value::as_str) != Some("Running") {
+        return false;
+    }
+    let account = pod.pointer("/spec/serviceAccountName").and_then(Value::as_str);
+    let told = |pointer: &str| pod.pointer(pointer).and_then(Value::as_bool);
+    account.is_some_and(|account| account != "default") && told("/spec/automountServiceAccountToken") != Some(false)
 }
 
 /// The ends of the logs of these pods, each container's and its predecessor's.
@@ -306,5 +323,12 @@ mod tests {
         let mut job = pod("Running", json!({"ready": true, "restartCount": 0}));
         job["metadata"]["ownerReferences"] = json!([{"kind": "Job"}]);
         assert!(matters(&job));
+        let mut account = pod("Running", json!({"ready": true, "restartCount": 0}));
+        account["spec"] = json!({"serviceAccountName": "default"});
+        assert!(!matters(&account));
+        account["spec"] = json!({"serviceAccountName": "controller"});
+        assert!(matters(&account));
+        account["spec"]["automountServiceAccountToken"] = json!(false);
+        assert!(!matters(&account));
     }
 }
