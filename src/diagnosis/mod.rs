@@ -30,6 +30,7 @@ pub mod place;
 pub(crate) mod pool_fixture;
 pub mod post_renderers;
 pub mod progress;
+pub mod pulls;
 pub mod quantity;
 pub mod rbac;
 pub mod records;

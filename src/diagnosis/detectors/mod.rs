@@ -14,6 +14,7 @@ mod hook_budget_below_cold_start;
 mod hook_target_unreachable;
 mod hook_timeout_too_short;
 mod image_not_loaded;
+mod image_pull_backoff;
 mod install_remediation_loop;
 mod job_before_its_secret;
 mod job_template_immutable;
@@ -58,6 +59,7 @@ pub const DETECTORS: &[&Detector] = &[
     &hook_target_unreachable::DETECTOR,
     &hook_timeout_too_short::DETECTOR,
     &image_not_loaded::DETECTOR,
+    &image_pull_backoff::DETECTOR,
     &install_remediation_loop::DETECTOR,
     &job_before_its_secret::DETECTOR,
     &job_template_immutable::DETECTOR,
