@@ -15,6 +15,7 @@ mod hook_target_unreachable;
 mod hook_timeout_too_short;
 mod image_not_loaded;
 mod image_pull_backoff;
+mod image_pull_unauthorized;
 mod install_remediation_loop;
 mod job_before_its_secret;
 mod job_template_immutable;
@@ -60,6 +61,7 @@ pub const DETECTORS: &[&Detector] = &[
     &hook_timeout_too_short::DETECTOR,
     &image_not_loaded::DETECTOR,
     &image_pull_backoff::DETECTOR,
+    &image_pull_unauthorized::DETECTOR,
     &install_remediation_loop::DETECTOR,
     &job_before_its_secret::DETECTOR,
     &job_template_immutable::DETECTOR,
