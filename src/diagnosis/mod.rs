@@ -29,6 +29,7 @@ pub mod place;
 #[cfg(test)]
 pub(crate) mod pool_fixture;
 pub mod post_renderers;
+pub mod probes;
 pub mod progress;
 pub mod pulls;
 pub mod quantity;

@@ -23,6 +23,7 @@ mod lookup_gated_out;
 mod node_selector_unsatisfiable;
 mod post_renderer_malformed;
 mod post_renderer_no_effect;
+mod probe_path_wrong;
 mod pvc_unbound;
 mod quota_exceeded;
 mod rbac_forbidden;
@@ -69,6 +70,7 @@ pub const DETECTORS: &[&Detector] = &[
     &node_selector_unsatisfiable::DETECTOR,
     &post_renderer_malformed::DETECTOR,
     &post_renderer_no_effect::DETECTOR,
+    &probe_path_wrong::DETECTOR,
     &pvc_unbound::DETECTOR,
     &quota_exceeded::DETECTOR,
     &rbac_forbidden::DETECTOR,
