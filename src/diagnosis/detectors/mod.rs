@@ -24,6 +24,7 @@ mod node_selector_unsatisfiable;
 mod post_renderer_malformed;
 mod post_renderer_no_effect;
 mod probe_path_wrong;
+mod probe_too_tight;
 mod pvc_unbound;
 mod quota_exceeded;
 mod rbac_forbidden;
@@ -71,6 +72,7 @@ pub const DETECTORS: &[&Detector] = &[
     &post_renderer_malformed::DETECTOR,
     &post_renderer_no_effect::DETECTOR,
     &probe_path_wrong::DETECTOR,
+    &probe_too_tight::DETECTOR,
     &pvc_unbound::DETECTOR,
     &quota_exceeded::DETECTOR,
     &rbac_forbidden::DETECTOR,
