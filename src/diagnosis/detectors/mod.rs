@@ -21,6 +21,7 @@ mod job_before_its_secret;
 mod job_template_immutable;
 mod lookup_gated_out;
 mod node_selector_unsatisfiable;
+mod oom_killed;
 mod post_renderer_malformed;
 mod post_renderer_no_effect;
 mod probe_path_wrong;
@@ -69,6 +70,7 @@ pub const DETECTORS: &[&Detector] = &[
     &job_template_immutable::DETECTOR,
     &lookup_gated_out::DETECTOR,
     &node_selector_unsatisfiable::DETECTOR,
+    &oom_killed::DETECTOR,
     &post_renderer_malformed::DETECTOR,
     &post_renderer_no_effect::DETECTOR,
     &probe_path_wrong::DETECTOR,
