@@ -37,6 +37,7 @@ mod rollout_timeout_too_short;
 mod run_as_non_root_named_user;
 mod secret_key_missing;
 mod secret_missing;
+mod selector_immutable;
 mod service_account_missing;
 mod stale_release_secret;
 mod substitution_missing;
@@ -86,6 +87,7 @@ pub const DETECTORS: &[&Detector] = &[
     &run_as_non_root_named_user::DETECTOR,
     &secret_key_missing::DETECTOR,
     &secret_missing::DETECTOR,
+    &selector_immutable::DETECTOR,
     &service_account_missing::DETECTOR,
     &stale_release_secret::DETECTOR,
     &substitution_missing::DETECTOR,
