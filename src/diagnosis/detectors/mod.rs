@@ -39,6 +39,7 @@ mod secret_key_missing;
 mod secret_missing;
 mod selector_immutable;
 mod service_account_missing;
+mod service_without_endpoints;
 mod stale_release_secret;
 mod substitution_missing;
 mod test_failed;
@@ -89,6 +90,7 @@ pub const DETECTORS: &[&Detector] = &[
     &secret_missing::DETECTOR,
     &selector_immutable::DETECTOR,
     &service_account_missing::DETECTOR,
+    &service_without_endpoints::DETECTOR,
     &stale_release_secret::DETECTOR,
     &substitution_missing::DETECTOR,
     &test_failed::DETECTOR,
