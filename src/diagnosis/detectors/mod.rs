@@ -16,6 +16,7 @@ mod hook_timeout_too_short;
 mod image_not_loaded;
 mod image_pull_backoff;
 mod image_pull_unauthorized;
+mod init_blocked;
 mod install_remediation_loop;
 mod job_before_its_secret;
 mod job_template_immutable;
@@ -67,6 +68,7 @@ pub const DETECTORS: &[&Detector] = &[
     &image_not_loaded::DETECTOR,
     &image_pull_backoff::DETECTOR,
     &image_pull_unauthorized::DETECTOR,
+    &init_blocked::DETECTOR,
     &install_remediation_loop::DETECTOR,
     &job_before_its_secret::DETECTOR,
     &job_template_immutable::DETECTOR,
