@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::progress::{controller, ready, stuck};
 use crate::evidence::address::Address;
+use crate::evidence::manifest::{list, pod_spec, spec_containers, text};
 use crate::evidence::{Evidence, Life, ObjectRef};
 
 /// What stands behind a Service.
@@ -22,7 +23,7 @@ pub enum Backing {
 }
 
 /// Whether the labels of an object hold everything that a selector asks for.
-fn selects(selector: &Value, labels: Option<&Value>) -> bool {
+pub fn selects(selector: &Value, labels: Option<&Value>) -> bool {
     selector.as_object().is_some_and(|selector| {
         !selector.is_empty()
             && selector
@@ -48,8 +49,30 @@ pub fn is_behind(service: &Life, pod: &Life) -> bool {
         && selector.is_some_and(|selector| selects(selector, pod.object().pointer("/metadata/labels")))
 }
 
+/// The name of a port that the Service asks for and that no pod behind it has, where it has no other port.
+pub fn unknown_port<'a>(evidence: &'a Evidence, service: &'a Life) -> Option<&'a str> {
+    let pods: Vec<&Life> = pods_behind(evidence, service).collect();
+    let has = |name: &str| {
+        let containers = pods.iter().filter_map(|pod| pod_spec(pod.object())).flat_map(spec_containers);
+        containers
+            .flat_map(|container| list(container, "ports"))
+            .any(|port| text(port, "/name") == name)
+    };
+    let ports = service.list("/spec/ports");
+    let unknown = |port: &'a Value| {
+        port.get("targetPort")?
+            .as_str()
+            .filter(|name| name.parse::<u16>().is_err() && !has(name))
+    };
+    let first = ports.first().and_then(unknown).filter(|_| !pods.is_empty())?;
+    ports.iter().all(|port| unknown(port).is_some()).then_some(first)
+}
+
 /// What stands behind a Service now.
 pub fn backing(evidence: &Evidence, service: &Life) -> Backing {
+    if unknown_port(evidence, service).is_some() {
+        return Backing::Empty;
+    }
     if has_ready_endpoint(evidence, service) {
         return Backing::Ready;
     }
@@ -88,7 +111,8 @@ pub fn pods_and_owners(evidence: &Evidence, service: &Life) -> Vec<ObjectRef> {
     found
 }
 
-fn has_ready_endpoint(evidence: &Evidence, service: &Life) -> bool {
+/// Whether an endpoint of it is ready, whoever has made it.
+pub fn has_ready_endpoint(evidence: &Evidence, service: &Life) -> bool {
     let namespace = service.text("/metadata/namespace");
     let sliced = evidence
         .all("EndpointSlice")

@@ -18,6 +18,7 @@ use crate::diagnosis::attempt::{attempt, engine_gave_up, engine_is_patient};
 use crate::diagnosis::cite;
 use crate::diagnosis::hooks::{blockers, tasks};
 use crate::diagnosis::logs::{last, lines};
+use crate::diagnosis::needs::blamed_by;
 use crate::diagnosis::progress::{Container, JobState, containers, controller, job_state, killed, relevant};
 use crate::diagnosis::{Certainty, Citation, Class, Detector, Finding};
 use crate::evidence::manifest::text;
@@ -166,7 +167,8 @@ fn finding(
         since: pod.time("/metadata/creationTimestamp").unwrap_or_else(|| pod.first_seen()),
         citations,
         explains: vec![pod.reference(), subject.clone()],
-        blames: Vec::new(),
+        // Whoever does not answer it is why it ends.
+        blames: blamed_by(evidence, pod, container.name),
         subject,
         remedy: Some(remedy),
         alternatives: Vec::new(),

@@ -14,13 +14,19 @@ mod hook_budget_below_cold_start;
 mod hook_target_unreachable;
 mod hook_timeout_too_short;
 mod image_not_loaded;
+mod image_pull_backoff;
+mod image_pull_unauthorized;
+mod init_blocked;
 mod install_remediation_loop;
 mod job_before_its_secret;
 mod job_template_immutable;
 mod lookup_gated_out;
 mod node_selector_unsatisfiable;
+mod oom_killed;
 mod post_renderer_malformed;
 mod post_renderer_no_effect;
+mod probe_path_wrong;
+mod probe_too_tight;
 mod pvc_unbound;
 mod quota_exceeded;
 mod rbac_forbidden;
@@ -32,7 +38,9 @@ mod rollout_timeout_too_short;
 mod run_as_non_root_named_user;
 mod secret_key_missing;
 mod secret_missing;
+mod selector_immutable;
 mod service_account_missing;
+mod service_without_endpoints;
 mod stale_release_secret;
 mod substitution_missing;
 mod test_failed;
@@ -58,13 +66,19 @@ pub const DETECTORS: &[&Detector] = &[
     &hook_target_unreachable::DETECTOR,
     &hook_timeout_too_short::DETECTOR,
     &image_not_loaded::DETECTOR,
+    &image_pull_backoff::DETECTOR,
+    &image_pull_unauthorized::DETECTOR,
+    &init_blocked::DETECTOR,
     &install_remediation_loop::DETECTOR,
     &job_before_its_secret::DETECTOR,
     &job_template_immutable::DETECTOR,
     &lookup_gated_out::DETECTOR,
     &node_selector_unsatisfiable::DETECTOR,
+    &oom_killed::DETECTOR,
     &post_renderer_malformed::DETECTOR,
     &post_renderer_no_effect::DETECTOR,
+    &probe_path_wrong::DETECTOR,
+    &probe_too_tight::DETECTOR,
     &pvc_unbound::DETECTOR,
     &quota_exceeded::DETECTOR,
     &rbac_forbidden::DETECTOR,
@@ -76,7 +90,9 @@ pub const DETECTORS: &[&Detector] = &[
     &run_as_non_root_named_user::DETECTOR,
     &secret_key_missing::DETECTOR,
     &secret_missing::DETECTOR,
+    &selector_immutable::DETECTOR,
     &service_account_missing::DETECTOR,
+    &service_without_endpoints::DETECTOR,
     &stale_release_secret::DETECTOR,
     &substitution_missing::DETECTOR,
     &test_failed::DETECTOR,

@@ -2,10 +2,13 @@
 
 mod pods;
 mod release;
+mod services;
 mod waiting;
 mod workloads;
 
 use jiff::Timestamp;
+
+pub use pods::trouble;
 
 use crate::diagnosis::answer::Link;
 use crate::evidence::{Evidence, ObjectRef};
@@ -57,6 +60,7 @@ impl Symptoms {
         waiting::add(evidence, &mut symptoms);
         workloads::add_unhealthy(evidence, &mut symptoms);
         workloads::add_refused(evidence, &mut symptoms);
+        services::add(evidence, &mut symptoms);
         symptoms
     }
 

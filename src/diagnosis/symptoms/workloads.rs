@@ -4,6 +4,7 @@ use super::pods::{doing, ended_over_pods, trouble};
 use super::{Symptom, Symptoms};
 use crate::diagnosis::attempt::{State, attempt};
 use crate::diagnosis::hooks::{Blocker, Task, tasks};
+use crate::diagnosis::inits::{blocked, current};
 use crate::diagnosis::progress::{JobState, controller, event, event_text, job_state, plain, pods_behind, ready, relevant, stuck};
 use crate::diagnosis::refusals::{Refusal, refusal};
 use crate::diagnosis::refused::refused;
@@ -82,13 +83,21 @@ fn add_missed(symptoms: &mut Symptoms, parent: usize, task: &Task<'_>, settled: 
 /// Adds workloads that nobody is known to wait for and that are stuck all the same.
 pub fn add_unhealthy(evidence: &Evidence, symptoms: &mut Symptoms) {
     let patient = attempt(evidence).is_some_and(|attempt| attempt.state == State::Running);
+    // Without an engine, a pod that waits at an init container is all that there is to see.
+    let blocked = if attempt(evidence).is_none() {
+        blocked(evidence)
+    } else {
+        Vec::new()
+    };
+    let waits = |pod: &Life| blocked.iter().any(|blocked| blocked.pod.uid() == pod.uid());
     for kind in ["DaemonSet", "Deployment", "StatefulSet"] {
         for workload in relevant(evidence, kind) {
             if ready(workload) || symptoms.holds(&plain(&workload.reference())) {
                 continue;
             }
             let pods = pods_behind(evidence, workload);
-            if pods.iter().any(|pod| stuck(pod) || trouble(evidence, pod).is_some()) || refuses(evidence, workload).is_some() {
+            if pods.iter().any(|pod| stuck(pod) || trouble(evidence, pod).is_some() || waits(pod)) || refuses(evidence, workload).is_some()
+            {
                 add_workload(evidence, symptoms, None, workload, !patient);
             }
         }
@@ -114,7 +123,7 @@ pub fn add_unhealthy(evidence: &Evidence, symptoms: &mut Symptoms) {
     }
     for pod in relevant(evidence, "Pod") {
         // Most pods are ready, and whose they are takes longer to find out.
-        if ready(pod) || trouble(evidence, pod).is_none() || symptoms.holds(&pod.reference()) {
+        if ready(pod) || trouble(evidence, pod).is_none() && !waits(pod) || symptoms.holds(&pod.reference()) {
             continue;
         }
         if controller(evidence, pod) == plain(&pod.reference()) {
@@ -266,6 +275,12 @@ fn says(evidence: &Evidence, pod: &Life) -> (String, jiff::Timestamp) {
     let pod = was.as_ref();
     trouble(evidence, pod)
         .or_else(|| doing(evidence, pod))
+        .or_else(|| {
+            Some((
+                format!("pod {} is at its init container {}", pod.name(), current(pod)?.name),
+                created(pod),
+            ))
+        })
         .unwrap_or_else(|| (format!("pod {} is not ready", pod.name()), created(pod)))
 }
 
