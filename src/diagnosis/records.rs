@@ -2,11 +2,11 @@
 
 use jiff::Timestamp;
 
-use super::Citation;
 use super::attempt::Attempt;
-use super::cite;
 use super::logs::quoted;
+use super::{Certainty, Citation, Finding, cite};
 use crate::evidence::{Evidence, ObjectRef, ReleaseRecord};
+use crate::remedy::Remedy;
 
 /// The newest record of a release, and the Secret in which it is kept.
 pub struct Newest<'a> {
@@ -53,7 +53,7 @@ pub const IN_USE: &[&str] = &[
 ];
 
 /// What the record says, where it is kept, and what the engine says of it, if it was heard.
-pub fn citations(attempt: &Attempt<'_>, newest: &Newest<'_>, refusal: Option<&str>) -> Vec<Citation> {
+fn citations(attempt: &Attempt<'_>, newest: &Newest<'_>, refusal: Option<&str>) -> Vec<Citation> {
     let Newest { record, secret, at, .. } = newest;
     let said = refusal.map(|refusal| cite::observed(&attempt.subject(), quoted(refusal), attempt.ended_at));
     let mut citations = Vec::from_iter(said);
@@ -69,4 +69,47 @@ pub fn citations(attempt: &Attempt<'_>, newest: &Newest<'_>, refusal: Option<&st
         citations.push(cite::observed(secret, format!("info.last_deployed: {deployed}"), Some(*at)));
     }
     citations
+}
+
+/// What a record that is in the way means, and what can be done about it.
+pub struct Verdict {
+    pub slug: &'static str,
+    pub statement: String,
+    pub certainty: Certainty,
+    pub why: String,
+    /// What is known beside the record and the engine's words.
+    pub more: Vec<Citation>,
+    pub remedy: Remedy,
+    pub alternatives: Vec<Remedy>,
+}
+
+/// The record that is in the way, as the cause of what the engine refused.
+pub fn finding(attempt: &Attempt<'_>, newest: &Newest<'_>, refusal: Option<&str>, verdict: Verdict) -> Finding {
+    let mut citations = citations(attempt, newest, refusal);
+    citations.extend(verdict.more);
+    let secret = &newest.secret;
+    Finding {
+        slug: verdict.slug,
+        statement: verdict.statement,
+        certainty: verdict.certainty,
+        why: verdict.why,
+        since: newest.at.min(attempt.started_at),
+        citations,
+        explains: vec![secret.clone(), attempt.subject()],
+        blames: Vec::new(),
+        subject: secret.clone(),
+        // Whatever is done, it is about this Secret.
+        remedy: Some(verdict.remedy.with("secret", &secret.name)),
+        alternatives: verdict
+            .alternatives
+            .into_iter()
+            .map(|remedy| remedy.with("secret", &secret.name))
+            .collect(),
+    }
+}
+
+/// Takes away the one record that is in the way, and says what comes then.
+pub fn removal(newest: &Newest<'_>, then: &str) -> Remedy {
+    let sentence = format!("delete exactly the Secret {}, and {then}", newest.secret.name);
+    Remedy::new("remove-release-record", sentence)
 }

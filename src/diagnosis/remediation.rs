@@ -2,8 +2,9 @@
 
 use super::attempt::{Attempt, State};
 use super::symptoms::Symptoms;
-use super::{Certainty, Citation, cite};
+use super::{Certainty, Citation, Finding, cite};
 use crate::evidence::{Evidence, ObjectRef};
+use crate::remedy::Remedy;
 
 /// Attempts without an end.
 #[derive(Debug, Clone, Copy)]
@@ -12,11 +13,49 @@ pub struct Endless {
     pub counted: i64,
     /// All failures since the last success, those of remediation included.
     pub failures: i64,
-    pub retries: i64,
+    retries: i64,
+}
+
+/// What is said of one kind of attempts without an end.
+pub struct Kind {
+    pub slug: &'static str,
+    /// `install` or `upgrade`
+    pub action: &'static str,
+    pub statement: fn(&Attempt<'_>, &Endless) -> String,
+    /// What is cited beside the counts.
+    pub more: fn(&Evidence, &Attempt<'_>) -> Vec<Citation>,
+}
+
+/// The attempts that have no end, as a link to whatever keeps them from it, and as a cause where nothing else is known.
+pub fn finding(evidence: &Evidence, attempt: &Attempt<'_>, kind: &Kind) -> Option<Finding> {
+    let endless = endless(attempt, kind.action)?;
+    let (certainty, why) = endless.certainty(attempt);
+    let subject = attempt.subject();
+    let mut citations = endless.citations(attempt, kind.action);
+    citations.extend((kind.more)(evidence, attempt));
+    Some(Finding {
+        slug: kind.slug,
+        statement: (kind.statement)(attempt, &endless),
+        certainty,
+        why,
+        since: attempt.started_at,
+        citations,
+        explains: vec![subject.clone()],
+        blames: reasons(evidence, attempt),
+        subject,
+        remedy: Some(Remedy::new(
+            "bound-retries",
+            format!(
+                "let the retries end, so that the last failure stays to be looked at: spec.{}.remediation.retries",
+                kind.action
+            ),
+        )),
+        alternatives: Vec::new(),
+    })
 }
 
 /// How often an action, `install` or `upgrade`, or what follows it, failed that is tried for ever; nothing below two failures.
-pub fn endless(attempt: &Attempt<'_>, action: &str) -> Option<Endless> {
+fn endless(attempt: &Attempt<'_>, action: &str) -> Option<Endless> {
     let release = attempt.helm_release?;
     let retries = release.number(&format!("/spec/{action}/remediation/retries"))?;
     let counted = release
@@ -33,7 +72,7 @@ pub fn endless(attempt: &Attempt<'_>, action: &str) -> Option<Endless> {
 }
 
 impl Endless {
-    pub fn citations(&self, attempt: &Attempt<'_>, action: &str) -> Vec<Citation> {
+    fn citations(&self, attempt: &Attempt<'_>, action: &str) -> Vec<Citation> {
         let subject = attempt.subject();
         vec![
             cite::observed(&subject, format!("status.{action}Failures: {}", self.counted), attempt.ended_at),
@@ -43,7 +82,7 @@ impl Endless {
     }
 
     /// As long as somebody waits for it, the next attempt may succeed.
-    pub fn certainty(&self, attempt: &Attempt<'_>) -> (Certainty, String) {
+    fn certainty(&self, attempt: &Attempt<'_>) -> (Certainty, String) {
         match attempt.state {
             State::Failed => (
                 Certainty::Certain,
@@ -55,7 +94,7 @@ impl Endless {
 }
 
 /// Everything below the release that is not well, and the release itself: whatever explains one of these is why it is tried again.
-pub fn reasons(evidence: &Evidence, attempt: &Attempt<'_>) -> Vec<ObjectRef> {
+fn reasons(evidence: &Evidence, attempt: &Attempt<'_>) -> Vec<ObjectRef> {
     let mut reasons = vec![attempt.subject()];
     for symptom in Symptoms::of(evidence).all {
         for object in std::iter::once(symptom.subject).chain(symptom.about) {

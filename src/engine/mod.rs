@@ -111,6 +111,14 @@ impl Engine {
         }
     }
 
+    /// A request that follows another one, as a person would type it: Flux is told only what differs.
+    pub fn display_again(&self, request: &Request, before: &Request) -> Vec<String> {
+        match self {
+            Self::Helm(helm) => vec![helm.display(request)],
+            Self::Flux(flux) => flux.display_again(request, before),
+        }
+    }
+
     /// The removal of a request's release as a person would type it.
     pub fn display_uninstall(&self, request: &Request) -> String {
         match self {

@@ -249,7 +249,11 @@ pub async fn remedy(stage: &Stage<'_>, outcome: &mut Outcome, cancel: &Cancellat
         commands.extend(stage.anew_commands());
     }
     commands.extend(plan.deeds.iter().map(|deed| stage.display_deed(deed)));
-    commands.push(stage.engine.display(&request));
+    if from_scratch || uninstall {
+        commands.push(stage.engine.display(&request));
+    } else {
+        commands.extend(stage.engine.display_again(&request, &broken));
+    }
 
     let started = Instant::now();
     stage.recorder.record(Fact::RemedyStarted { kind: chosen.kind.clone() });

@@ -19,10 +19,9 @@
 
 use crate::diagnosis::attempt::{Attempt, attempt};
 use crate::diagnosis::cite;
-use crate::diagnosis::remediation::{endless, reasons};
+use crate::diagnosis::remediation::{Kind, finding};
 use crate::diagnosis::{Citation, Class, Detector, Finding};
-use crate::evidence::Evidence;
-use crate::remedy::Remedy;
+use crate::evidence::{Evidence, Life};
 
 pub const DETECTOR: Detector = Detector {
     slug: "install-remediation-loop",
@@ -32,46 +31,32 @@ pub const DETECTOR: Detector = Detector {
     detect,
 };
 
+const KIND: Kind = Kind {
+    slug: DETECTOR.slug,
+    action: "install",
+    statement: |_, endless| {
+        format!(
+            "its install failed {} times, and each time everything is taken away and tried again",
+            endless.counted
+        )
+    },
+    more: came_and_went,
+};
+
 fn detect(evidence: &Evidence) -> Vec<Finding> {
-    let found = || {
-        let attempt = attempt(evidence)?;
-        let endless = endless(&attempt, "install")?;
-        let (certainty, why) = endless.certainty(&attempt);
-        let subject = attempt.subject();
-        let mut citations = endless.citations(&attempt, "install");
-        citations.extend(came_and_went(evidence, &attempt));
-        Some(Finding {
-            slug: DETECTOR.slug,
-            statement: format!(
-                "its install failed {} times, and each time everything is taken away and tried again",
-                endless.counted
-            ),
-            certainty,
-            why,
-            since: attempt.started_at,
-            citations,
-            explains: vec![subject.clone()],
-            blames: reasons(evidence, &attempt),
-            subject,
-            remedy: Some(Remedy::new(
-                "bound-retries",
-                "let the retries end, so that the last failure stays to be looked at: spec.install.remediation.retries",
-            )),
-            alternatives: Vec::new(),
-        })
-    };
-    found().into_iter().collect()
+    let attempt = attempt(evidence);
+    attempt.and_then(|attempt| finding(evidence, &attempt, &KIND)).into_iter().collect()
 }
 
 /// How many records of a first revision there were, and how many of them are gone.
-fn came_and_went(evidence: &Evidence, attempt: &Attempt<'_>) -> Option<Citation> {
+fn came_and_went(evidence: &Evidence, attempt: &Attempt<'_>) -> Vec<Citation> {
     let name = format!("sh.helm.release.v1.{}.v1", attempt.release);
     let records = evidence.ever_named("Secret", &attempt.namespace, &name);
     let came: Vec<_> = records.iter().filter(|life| life.first_seen() >= attempt.started_at).collect();
     let gone = came.iter().filter(|life| !life.exists()).count();
-    let (first, times) = (came.first()?, came.len());
-    let text = format!("revision 1 was recorded {times} times, and removed {gone} times");
-    Some(cite::observed(&first.reference(), text, Some(first.first_seen())))
+    let text = format!("revision 1 was recorded {} times, and removed {gone} times", came.len());
+    let cited = |first: &&Life| cite::observed(&first.reference(), text, Some(first.first_seen()));
+    came.first().map(cited).into_iter().collect()
 }
 
 #[cfg(test)]

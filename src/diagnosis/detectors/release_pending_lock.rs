@@ -22,7 +22,7 @@
 use jiff::SignedDuration;
 
 use crate::diagnosis::attempt::{Attempt, State, attempt, duration};
-use crate::diagnosis::records::{IN_USE, Newest, citations, newest, refusal};
+use crate::diagnosis::records::{self, IN_USE, Newest, Verdict, newest, refusal, removal};
 use crate::diagnosis::{Certainty, Class, Detector, Finding, cite};
 use crate::evidence::{Engine, Evidence};
 use crate::remedy::Remedy;
@@ -91,7 +91,7 @@ fn holder<'a>(evidence: &'a Evidence, attempt: &Attempt<'_>, newest: &Newest<'_>
 fn finding(evidence: &Evidence, attempt: &Attempt<'_>, newest: &Newest<'_>, said: Option<&str>) -> Finding {
     let (release, secret, status) = (&attempt.release, &newest.secret.name, newest.record.status.as_str());
     let revision = newest.record.revision;
-    let mut citations = citations(attempt, newest, said);
+    let mut more = Vec::new();
     let (certainty, who, why) = match holder(evidence, attempt, newest) {
         Holder::Ended(engine) => {
             let end = engine.end.as_ref();
@@ -100,9 +100,17 @@ fn finding(evidence: &Evidence, attempt: &Attempt<'_>, newest: &Newest<'_>, said
                 None => "was ended by a signal".to_owned(),
             };
             let text = format!("the {} that wrote it {how}", engine.start.operation);
-            citations.push(cite::observed(&newest.secret, text, end.map(|end| end.at)));
+            more.push(cite::observed(&newest.secret, text, end.map(|end| end.at)));
             let why = "only the engine that wrote the record would have written another one";
             (Certainty::Certain, "its engine is dead", why.to_owned())
+        }
+        // Nobody was refused, and how long whoever is at work may wait is not known.
+        Holder::TooLong(age) if said.is_none() => {
+            let why = format!(
+                "it was written {} ago, longer than Helm's usual waits; whether somebody is at work cannot be seen",
+                duration(age)
+            );
+            (Certainty::Suspected, "its engine may be dead", why)
         }
         Holder::TooLong(age) => {
             let why = format!("it was written {} ago, and all of Helm's waits together take less", duration(age));
@@ -114,28 +122,21 @@ fn finding(evidence: &Evidence, attempt: &Attempt<'_>, newest: &Newest<'_>, said
         }
     };
     let (remedy, alternatives) = remedies(evidence, attempt, newest);
-    Finding {
+    let verdict = Verdict {
         slug: DETECTOR.slug,
         statement: format!("revision {revision} of {release} is {status}, which locks the release, and {who} ({secret})"),
         certainty,
         why,
-        since: newest.at.min(attempt.started_at),
-        citations,
-        explains: vec![newest.secret.clone(), attempt.subject()],
-        blames: Vec::new(),
-        subject: newest.secret.clone(),
-        remedy: Some(remedy),
+        more,
+        remedy,
         alternatives,
-    }
+    };
+    records::finding(attempt, newest, said, verdict)
 }
 
 fn remedies(evidence: &Evidence, attempt: &Attempt<'_>, newest: &Newest<'_>) -> (Remedy, Vec<Remedy>) {
-    let (release, secret) = (&attempt.release, &newest.secret.name);
-    let remove = Remedy::new(
-        "remove-release-record",
-        format!("delete exactly the Secret {secret}, and run Helm again: it takes over what is there"),
-    )
-    .with("secret", secret);
+    let release = &attempt.release;
+    let remove = removal(newest, "run Helm again: it takes over what is there");
     let before = evidence
         .revisions(release)
         .find(|record| record.revision < newest.record.revision && matches!(record.status.as_str(), "deployed" | "superseded"));
@@ -150,7 +151,7 @@ fn remedies(evidence: &Evidence, attempt: &Attempt<'_>, newest: &Newest<'_>) -> 
             format!("uninstall {release} and install it again: its first revision has none to go back to"),
         ),
     };
-    (remedy.with("secret", secret), vec![remove])
+    (remedy, vec![remove])
 }
 
 #[cfg(test)]

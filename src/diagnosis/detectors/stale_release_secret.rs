@@ -20,7 +20,7 @@
 //! with all of its records.
 
 use crate::diagnosis::attempt::{Attempt, State, attempt};
-use crate::diagnosis::records::{IN_USE, Newest, citations, newest, refusal};
+use crate::diagnosis::records::{self, IN_USE, Newest, Verdict, newest, refusal, removal};
 use crate::diagnosis::{Certainty, Class, Detector, Finding};
 use crate::evidence::Evidence;
 use crate::remedy::Remedy;
@@ -55,18 +55,13 @@ fn detect(evidence: &Evidence) -> Vec<Finding> {
 }
 
 fn finding(attempt: &Attempt<'_>, newest: &Newest<'_>, said: &str) -> Finding {
-    let (release, secret) = (&attempt.release, &newest.secret.name);
+    let release = &attempt.release;
     let (revision, status) = (newest.record.revision, newest.record.status.as_str());
-    let remove = Remedy::new(
-        "remove-release-record",
-        format!("delete exactly the Secret {secret}, and install again"),
-    )
-    .with("secret", secret);
+    let remove = removal(newest, "install again");
     let uninstall = Remedy::new(
         "uninstall",
         format!("uninstall {release} without keeping its history, and install it again"),
-    )
-    .with("secret", secret);
+    );
     let alone = newest.kept == 1 && status == "uninstalled";
     let (remedy, alternatives) = match alone {
         true => (remove, vec![uninstall]),
@@ -78,19 +73,16 @@ fn finding(attempt: &Attempt<'_>, newest: &Newest<'_>, said: &str) -> Finding {
         1 => ", beside an older one".to_owned(),
         older => format!(", beside {older} older ones"),
     };
-    Finding {
+    let verdict = Verdict {
         slug: DETECTOR.slug,
         statement: format!("revision {revision} of {release} is {status}, and its record still holds the name{more}"),
         certainty: Certainty::Certain,
         why: "Helm takes a name for free only once there is no record of it".to_owned(),
-        since: newest.at.min(attempt.started_at),
-        citations: citations(attempt, newest, Some(said)),
-        explains: vec![newest.secret.clone(), attempt.subject()],
-        blames: Vec::new(),
-        subject: newest.secret.clone(),
-        remedy: Some(remedy),
+        more: Vec::new(),
+        remedy,
         alternatives,
-    }
+    };
+    records::finding(attempt, newest, Some(said), verdict)
 }
 
 #[cfg(test)]

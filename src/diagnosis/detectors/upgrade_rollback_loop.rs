@@ -21,10 +21,9 @@
 use crate::diagnosis::attempt::{Attempt, attempt};
 use crate::diagnosis::cite;
 use crate::diagnosis::logs::quoted;
-use crate::diagnosis::remediation::{endless, reasons};
+use crate::diagnosis::remediation::{Endless, Kind, finding};
 use crate::diagnosis::{Citation, Class, Detector, Finding};
 use crate::evidence::Evidence;
-use crate::remedy::Remedy;
 
 pub const DETECTOR: Detector = Detector {
     slug: "upgrade-rollback-loop",
@@ -34,42 +33,30 @@ pub const DETECTOR: Detector = Detector {
     detect,
 };
 
+const KIND: Kind = Kind {
+    slug: DETECTOR.slug,
+    action: "upgrade",
+    statement,
+    more: rollbacks,
+};
+
 fn detect(evidence: &Evidence) -> Vec<Finding> {
-    let found = || {
-        let attempt = attempt(evidence)?;
-        let endless = endless(&attempt, "upgrade")?;
-        let (certainty, why) = endless.certainty(&attempt);
-        let subject = attempt.subject();
-        let mut citations = endless.citations(&attempt, "upgrade");
-        citations.extend(rollbacks(evidence, &attempt));
-        let statement = match rollback_failed(&attempt) {
-            true => format!(
-                "its upgrade fails, the rollback fails as well, {} times in all, and it goes on",
-                endless.failures
-            ),
-            false => format!(
-                "its upgrade failed {} times, and each time it is rolled back and tried again",
-                endless.counted
-            ),
-        };
-        Some(Finding {
-            slug: DETECTOR.slug,
-            statement,
-            certainty,
-            why,
-            since: attempt.started_at,
-            citations,
-            explains: vec![subject.clone()],
-            blames: reasons(evidence, &attempt),
-            subject,
-            remedy: Some(Remedy::new(
-                "bound-retries",
-                "let the retries end, so that the last failure stays to be looked at: spec.upgrade.remediation.retries",
-            )),
-            alternatives: Vec::new(),
-        })
-    };
-    found().into_iter().collect()
+    let attempt = attempt(evidence);
+    attempt.and_then(|attempt| finding(evidence, &attempt, &KIND)).into_iter().collect()
+}
+
+fn statement(attempt: &Attempt<'_>, endless: &Endless) -> String {
+    if rollback_failed(attempt) {
+        format!(
+            "its upgrade fails, the rollback fails as well, {} times in all, and it goes on",
+            endless.failures
+        )
+    } else {
+        format!(
+            "its upgrade failed {} times, and each time it is rolled back and tried again",
+            endless.counted
+        )
+    }
 }
 
 /// Whether a rollback failed during the attempts, by the words that were kept of it.

@@ -135,6 +135,40 @@ impl Flux {
         }
     }
 
+    /// What differs from the request before, as a person would type it; where nothing does, there is nothing but to ask again, or to wait.
+    pub fn display_again(&self, request: &Request, before: &Request) -> Vec<String> {
+        let asked = |request: &Request| {
+            let own = Request {
+                overlay: Value::Null,
+                ..request.clone()
+            };
+            objects::asked(&own, &self.name)
+        };
+        let (Ok(now), Ok(then)) = (asked(request), asked(before)) else {
+            return Vec::new();
+        };
+        let (namespace, name) = (request.namespace.as_str(), request.release.as_str());
+        let resource = request.content.kind().to_lowercase();
+        let kubectl = || Command::new("kubectl", Duration::ZERO).args(["--namespace", namespace]);
+        let mut commands = Vec::new();
+        let differs = objects::difference(&then, &now);
+        if !differs.is_null() {
+            let patch = kubectl().args(["patch", &resource, name, "--type", "merge", "--patch", &differs.to_string()]);
+            commands.push(patch.display());
+        }
+        if request.reset.is_some() {
+            commands.push(self.display(request));
+        } else if commands.is_empty() && matches!(request.content, Content::Manifests(_)) {
+            let flux = Command::new("flux", Duration::ZERO).args(["--namespace", namespace]);
+            commands.push(flux.args(["reconcile", &resource, name]).display());
+        } else if commands.is_empty() {
+            let timeout = format!("--timeout={}s", request.timeout.as_secs());
+            let wait = kubectl().args(["wait", &format!("{resource}/{name}"), "--for=condition=Ready", &timeout]);
+            commands.push(wait.display());
+        }
+        commands
+    }
+
     /// The removal of a request's release as a person would type it.
     pub fn display_uninstall(&self, request: &Request) -> String {
         let resource = request.content.kind().to_lowercase();

@@ -180,6 +180,24 @@ pub fn patch(release: &Value, special: &Value) -> Value {
     json!({"spec": spec})
 }
 
+/// The merge patch that makes one of the other; null where they are the same.
+pub fn difference(before: &Value, after: &Value) -> Value {
+    let (Value::Object(old), Value::Object(new)) = (before, after) else {
+        return if before == after { Value::Null } else { after.clone() };
+    };
+    let mut patch = Map::new();
+    for (key, value) in new {
+        let known = old.get(key).unwrap_or(&Value::Null);
+        if known != value {
+            patch.insert(key.clone(), difference(known, value));
+        }
+    }
+    for key in old.keys().filter(|key| !new.contains_key(*key)) {
+        patch.insert(key.clone(), Value::Null);
+    }
+    if patch.is_empty() { Value::Null } else { Value::Object(patch) }
+}
+
 /// The annotations that ask the controller to try again, each with this token, as `flux reconcile helmrelease --reset` writes them.
 pub fn requests(reset: Option<Reset>, token: &str) -> Value {
     let mut annotations = json!({"reconcile.fluxcd.io/requestedAt": token});
@@ -251,6 +269,15 @@ mod tests {
         assert_eq!(spec(Some(Wait::Legacy))["waitStrategy"], json!({"name": "legacy"}));
         assert_eq!(spec(Some(Wait::HookOnly))["install"]["disableWait"], true);
         assert_eq!(spec(None).get("waitStrategy"), None);
+    }
+
+    #[test]
+    fn only_what_differs_is_patched() {
+        let before = json!({"spec": {"timeout": "8s", "values": {"a": {"b": 1, "c": 2}, "gone": true}}});
+        let after = json!({"spec": {"timeout": "8s", "values": {"a": {"b": 3, "c": 2}, "new": [1]}}});
+        let expected = json!({"spec": {"values": {"a": {"b": 3}, "gone": null, "new": [1]}}});
+        assert_eq!(difference(&before, &after), expected);
+        assert_eq!(difference(&after, &after), Value::Null);
     }
 
     #[test]
