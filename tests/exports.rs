@@ -317,7 +317,7 @@ fn causes(diagnosis: &Diagnosis) -> BTreeSet<(String, String)> {
 #[test]
 fn an_export_tells_what_a_look_tells_or_what_it_lacks() {
     let (mut looks, mut wrong) = (0, Vec::new());
-    let mut same: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut same: BTreeMap<&str, u32> = BTreeMap::new();
     for file in recordings() {
         let recording = Recording::read(&file).unwrap_or_else(|error| panic!("{error}"));
         let Some(state) = State::of(&recording) else { continue };
@@ -348,9 +348,10 @@ fn an_export_tells_what_a_look_tells_or_what_it_lacks() {
     }
     println!("of {looks} looks with a cause, the same: {same:?}");
     assert_eq!(wrong, [""; 0], "{} of them", wrong.len());
-    // They lack Secrets and what is in them, or do not say whether they are complete.
-    for format in ["kubectl get", "must-gather", "support bundle"] {
+    // A list does not say whether it is complete. The other two hold no Secrets, and so no release records: what went of itself, as a Job by its
+    // TTL, is told by those alone.
+    for (format, least) in [("kubectl get", 2.0 / 3.0), ("must-gather", 0.5), ("support bundle", 0.5)] {
         let same = same.get(format).copied().unwrap_or_default();
-        assert!(same * 3 >= looks * 2, "{same} of {looks} as {format}");
+        assert!(f64::from(same) >= f64::from(looks) * least, "{same} of {looks} as {format}");
     }
 }
