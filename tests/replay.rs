@@ -216,6 +216,10 @@ const LESS: &[(&str, &str)] = &[
     ("crd-missing--gate", "the words of a Helm that was refused before it wrote a record"),
     ("dependency-ready-too-early", "in which order things got ready"),
     ("depends-on-missing", "that the other release came later"),
+    (
+        "depends-on-missing--secret",
+        "the pod that missed the Secret, which went with the deadline of its Job",
+    ),
     ("duplicate-env", "the words of the attempt before, which Flux 2.7 shortens"),
     ("healthcheck-on-removed-job", "that the Job was there before"),
     (

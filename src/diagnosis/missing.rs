@@ -231,7 +231,8 @@ pub struct Product<'a> {
 }
 
 impl Product<'_> {
-    fn made_by(&self, manifest: &Value) -> bool {
+    /// Whether a manifest is this object, or one whose controller makes it.
+    pub fn made_by(&self, manifest: &Value) -> bool {
         let (kind, own, name) = (text(manifest, "/kind"), text(manifest, "/metadata/name"), self.name);
         let by_controller = |(maker, pointer): &(&str, &str)| {
             let said = text(manifest, pointer);

@@ -9,6 +9,7 @@ mod answer;
 pub mod attempt;
 mod chain;
 mod cite;
+pub mod deliveries;
 pub mod denials;
 pub mod dependencies;
 pub mod detectors;

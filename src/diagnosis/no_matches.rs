@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::attempt::{Attempt, State, attempt};
 use super::cite;
+use super::deliveries::known_to_deliver;
 use super::logs::quoted;
 use super::{Certainty, Citation, Finding, Slug};
 use crate::evidence::manifest::{list, text};
@@ -116,12 +117,10 @@ pub fn unserved(attempt: &Attempt<'_>) -> Vec<Unserved> {
 
 /// Who delivers it, among all that is known.
 pub fn supplier<'a>(evidence: &'a Evidence, attempt: &Attempt<'_>, unserved: &Unserved) -> Supplier<'a> {
-    let others = || evidence.releases.values().filter(|(_, record)| record.name != attempt.release);
-    let mut defining = others().filter(|(_, record)| record.status != "uninstalled" && defines(record, unserved));
-    if let Some((at, record)) = defining.next_back() {
-        let there = record.status == "deployed" && *at < attempt.started_at;
+    if let Some((record, there)) = known_to_deliver(evidence, attempt, |_, manifest| defines(manifest, unserved)) {
         return if there { Supplier::Gone(record) } else { Supplier::Release(record) };
     }
+    let others = || evidence.releases.values().filter(|(_, record)| record.name != attempt.release);
     let recorded = |release: &Life| {
         let named = release.text("/spec/releaseName");
         others().any(|(_, record)| record.name == named || record.name == release.name())
@@ -134,15 +133,12 @@ pub fn supplier<'a>(evidence: &'a Evidence, attempt: &Attempt<'_>, unserved: &Un
     unknown.map_or(Supplier::Nobody, Supplier::Unknown)
 }
 
-/// Whether a release defines a kind in this version, in its manifest or in a hook.
-fn defines(record: &ReleaseRecord, unserved: &Unserved) -> bool {
-    let hooks = record.hooks.iter().map(|hook| &hook.manifest);
-    record.manifest.iter().chain(hooks).any(|manifest| {
-        text(manifest, "/kind") == "CustomResourceDefinition"
-            && text(manifest, "/spec/group") == unserved.group
-            && text(manifest, "/spec/names/kind") == unserved.kind
-            && serves(&manifest["spec"], &unserved.version)
-    })
+/// Whether a manifest defines a kind in this version.
+fn defines(manifest: &Value, unserved: &Unserved) -> bool {
+    text(manifest, "/kind") == "CustomResourceDefinition"
+        && text(manifest, "/spec/group") == unserved.group
+        && text(manifest, "/spec/names/kind") == unserved.kind
+        && serves(&manifest["spec"], &unserved.version)
 }
 
 fn serves(definition: &Value, version: &str) -> bool {

@@ -30,7 +30,7 @@ pub const DETECTOR: Detector = Detector {
     detect,
 };
 
-const SOUGHT: Sought = Sought {
+pub(super) const SOUGHT: Sought = Sought {
     slug: DETECTOR.slug,
     kind: "Secret",
     fields: &SECRETS,
