@@ -47,8 +47,13 @@ fn detect(evidence: &Evidence) -> Vec<Finding> {
     let Some(newest) = pending else { return Vec::new() };
     let said = match attempt.state {
         State::Failed => refusal(&attempt, &[LOCKED]).or_else(|| refusal(&attempt, IN_USE)),
-        // Nobody watched an engine; the record alone says that one is at work, or was.
-        State::Running if attempt.engine.is_none() && attempt.flux().is_none() => None,
+        // Nobody watched an engine. The record alone says that one is at work, which is as it should be, until it is very old.
+        State::Running if attempt.engine.is_none() && attempt.flux().is_none() => {
+            if !matches!(holder(evidence, &attempt, &newest), Holder::TooLong(_)) {
+                return Vec::new();
+            }
+            None
+        }
         _ => return Vec::new(),
     };
     if attempt.state == State::Failed && said.is_none() {
@@ -205,6 +210,18 @@ mod tests {
     fn refused(scene: &mut Scene, after: i64) {
         scene.at(after).engine(20_000, "watcher").at(after + 300);
         scene.engine_says(WORDS).engine_ends(1);
+    }
+
+    #[test]
+    fn what_nobody_watched_is_suspected_once_it_is_old() {
+        let pending = |age: i64| {
+            let mut scene = Scene::new();
+            scene.at(100).record("pending-install", vec![], vec![]).at(age).object(json!({"kind": "ConfigMap", "metadata": {"name": "c"}}));
+            let suspected = scene.diagnosis().suspected;
+            suspected.iter().map(|cause| cause.slug.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(pending(30_000), [""; 0]);
+        assert_eq!(pending(3_600_000), [SLUG]);
     }
 
     #[test]
