@@ -216,7 +216,11 @@ mod tests {
     fn what_nobody_watched_is_suspected_once_it_is_old() {
         let pending = |age: i64| {
             let mut scene = Scene::new();
-            scene.at(100).record("pending-install", vec![], vec![]).at(age).object(json!({"kind": "ConfigMap", "metadata": {"name": "c"}}));
+            scene
+                .at(100)
+                .record("pending-install", vec![], vec![])
+                .at(age)
+                .object(json!({"kind": "ConfigMap", "metadata": {"name": "c"}}));
             let suspected = scene.diagnosis().suspected;
             suspected.iter().map(|cause| cause.slug.clone()).collect::<Vec<_>>()
         };

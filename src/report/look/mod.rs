@@ -36,13 +36,34 @@ pub fn render(evidence: &Evidence, diagnosis: &Diagnosis, columns: usize, paint:
             "\n{} could not be read, so that a cause that shows only there is not excluded:\n",
             count(evidence.not_readable.len(), "part")
         ));
-        for (what, reason) in &evidence.not_readable {
-            for line in wrap(&tame(&format!("{what}: {reason}")), columns.saturating_sub(2)) {
+        for line in unread(&evidence.not_readable) {
+            for line in wrap(&tame(&line), columns.saturating_sub(2)) {
                 text.push_str(&format!("  {line}\n"));
             }
         }
     }
     text
+}
+
+/// What could not be read, a line each; what an account may not list is one line, because the API's words differ only in the kind.
+fn unread(parts: &[(String, String)]) -> Vec<String> {
+    let account = |reason: &str| {
+        let (_, rest) = reason.split_once(" is forbidden: User \"")?;
+        rest.split_once("\" cannot list resource ").map(|(account, _)| account.to_owned())
+    };
+    let mut forbidden: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    let mut lines = Vec::new();
+    for (what, reason) in parts {
+        match account(reason) {
+            Some(account) => forbidden.entry(account).or_default().push(what),
+            None => lines.push(format!("{what}: {reason}")),
+        }
+    }
+    for (account, mut kinds) in forbidden {
+        kinds.sort_unstable();
+        lines.push(format!("{}: {account} may not list them", kinds.join(", ")));
+    }
+    lines
 }
 
 /// Several namespaces: what is wrong first, each below its name, then how many are well. What may not be read is the same in each, and is
@@ -99,4 +120,27 @@ fn verdict(diagnosis: &Diagnosis) -> &'static str {
 
 fn nothing(diagnosis: &Diagnosis) -> bool {
     diagnosis.causes.is_empty() && diagnosis.suspected.is_empty() && diagnosis.unexplained.is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::unread;
+
+    #[test]
+    fn what_an_account_may_not_list_is_one_line() {
+        let refused = |kind: &str, resource: &str| {
+            let words =
+                format!("{resource} is forbidden: User \"v\" cannot list resource \"{resource}\" in API group \"\" at the cluster scope");
+            (kind.to_owned(), words)
+        };
+        let parts = [
+            refused("Secret", "secrets"),
+            ("log of pod p, container c".to_owned(), "it is gone".to_owned()),
+            refused("Node", "nodes"),
+        ];
+        assert_eq!(
+            unread(&parts),
+            ["log of pod p, container c: it is gone", "Node, Secret: v may not list them"]
+        );
+    }
 }
