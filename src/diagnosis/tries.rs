@@ -244,7 +244,8 @@ fn silent<'a>(evidence: &'a Evidence, task: &Task<'a>, container: &str, declared
     let printed = of_last_run(lines(evidence, newest.uid(), container));
     let waits = |text: &str| printed.iter().rev().find(|line| line.line.text == text).is_some_and(no_progress);
     let used = declared.used == Some(true);
-    let in_a_loop = most_repeated(printed).is_some_and(|repeated| used || waits(&repeated.text));
+    let repeated = most_repeated(printed);
+    let in_a_loop = repeated.as_ref().is_some_and(|repeated| used || waits(&repeated.text));
     let quiet = used && printed.iter().all(no_progress) && evidence.since(began(newest, container)) >= SILENT;
     if !in_a_loop && !quiet {
         return None;
@@ -254,13 +255,17 @@ fn silent<'a>(evidence: &'a Evidence, task: &Task<'a>, container: &str, declared
         .filter(|other| other.address.host != declared.address.host)
         .all(|other| missed_or_answers(evidence, task, &other.address.host));
     let (miss, look) = missed;
+    // Who looks only once asks the resolver once; that the loop goes on is as good as asking again.
+    let turns = repeated
+        .filter(|_| in_a_loop && evidence.engine().is_none())
+        .map_or(0, |repeated| repeated.times);
     let port = declared.address.port.map(|port| format!(":{port}")).unwrap_or_default();
     Some(Tries {
         container: container.to_owned(),
         host: declared.address.host.clone(),
         target: format!("{}{port}", declared.address.host),
         miss,
-        times: look.times as usize,
+        times: turns.max(look.times as usize),
         first: look.since,
         last: look.at,
         line: None,
