@@ -4,11 +4,22 @@
 
 use std::sync::LazyLock;
 
-use regex::Regex;
+use regex::{Captures, Regex};
 
 use super::attempt::Attempt;
 use crate::evidence::ObjectRef;
 use crate::evidence::manifest::text;
+
+/// What is said from each match of a pattern up to the next one: refusals of several objects stand one after the other.
+pub fn pieces<'a>(pattern: &Regex, words: &'a str) -> Vec<(Captures<'a>, &'a str)> {
+    let starts: Vec<_> = pattern
+        .captures_iter(words)
+        .filter_map(|found| Some((found.get(0)?.start(), found)))
+        .collect();
+    let ends: Vec<usize> = starts.iter().skip(1).map(|(start, _)| *start).chain([words.len()]).collect();
+    let piece = |((start, found), end): ((usize, Captures<'a>), usize)| (found, &words[start..end]);
+    starts.into_iter().zip(ends).map(piece).collect()
+}
 
 /// What the engine says of an object.
 #[derive(Debug, Clone, PartialEq, Eq)]

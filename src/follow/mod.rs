@@ -6,11 +6,12 @@ pub mod helm_line;
 mod teller;
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use kube::Client;
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use teller::Teller;
@@ -27,8 +28,9 @@ use crate::wait::{Seen, WaitError, until};
 
 /// How long a cause has to have been certain before a wait is called hopeless and ended.
 const HOPELESS: Duration = Duration::from_secs(3);
-/// After the engine's end, how long the last facts may take.
-const SETTLE: Duration = Duration::from_millis(500);
+/// After the engine's end, for how long nothing new has to have come, and how long that may take at the most.
+const SETTLED: Duration = Duration::from_millis(500);
+const SETTLE: Duration = Duration::from_secs(5);
 /// Nothing is asked of the cluster here: this only reads what has come.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -62,7 +64,7 @@ pub enum FollowError {
     Collect(#[from] CollectError),
     #[error(transparent)]
     Command(#[from] CommandError),
-    #[error("{subject} neither succeeded nor failed within {}s; last seen: {last}", deadline.as_secs())]
+    #[error("{subject} neither succeeded nor failed within {}s; last seen: {last}; --timeout follows it for longer", deadline.as_secs())]
     Deadline { subject: String, deadline: Duration, last: String },
     #[error("it was interrupted")]
     Interrupted,
@@ -83,7 +85,7 @@ impl Follow {
         cancel: &CancellationToken,
     ) -> Result<Followed, FollowError> {
         let stop = CancellationToken::new();
-        let (watch, collector) = self.watch(&stop).await?;
+        let (watch, collector, _hopeless) = self.watch(&stop).await?;
         if or_install && Evidence::of(&self.recorder.timeline()).release(&start.release).is_none() {
             "install".clone_into(&mut start.operation);
         }
@@ -100,7 +102,7 @@ impl Follow {
         })?;
         let exit_code = output.status.code();
         self.recorder.record(Fact::EngineEnded { exit_code });
-        crate::wait::pause(SETTLE, cancel).await;
+        self.settle(&watch, cancel).await;
         drop(collector);
         Ok(self.followed(&watch, exit_code, exit_code == Some(0), stop.is_cancelled()))
     }
@@ -111,7 +113,7 @@ impl Follow {
     /// When the namespace cannot be watched, or nothing came of it by the deadline.
     pub async fn subject(self, subject: &Subject, deadline: Duration, cancel: &CancellationToken) -> Result<Followed, FollowError> {
         let stop = CancellationToken::new();
-        let (watch, collector) = self.watch(&stop).await?;
+        let (watch, collector, _hopeless) = self.watch(&stop).await?;
         let ended = until("its end", deadline, LOOK, cancel, || {
             let state = watch.read(|evidence, _| state(evidence, subject));
             let stopped = stop.is_cancelled();
@@ -131,23 +133,55 @@ impl Follow {
                 last,
             },
         })?;
-        crate::wait::pause(SETTLE, cancel).await;
+        self.settle(&watch, cancel).await;
         drop(collector);
         Ok(self.followed(&watch, None, succeeded, stop.is_cancelled()))
     }
 
-    async fn watch(&self, stop: &CancellationToken) -> Result<(Watch, Collector), FollowError> {
-        let teller = Arc::new(Mutex::new(Teller::new(self.told.clone())));
-        let (hopeless, stop) = (self.stop_when_hopeless, stop.clone());
+    /// The third ends a hopeless wait, for as long as it is held. Time makes a wait hopeless, and not what happens: where nothing new comes
+    /// any more, it has to end as well.
+    async fn watch(&self, stop: &CancellationToken) -> Result<(Watch, Collector, JoinSet<()>), FollowError> {
+        let certain = Arc::new(Mutex::new(None));
+        let (mut teller, since) = (Teller::new(self.told.clone()), certain.clone());
         let watch = Watch::start(self.recorder.clone(), DETECTORS, move |evidence, diagnosis| {
-            let mut teller = teller.lock().unwrap_or_else(PoisonError::into_inner);
-            let certain = teller.look(evidence, diagnosis);
-            if hopeless && certain.is_some_and(|since| Timestamp::now().duration_since(since).unsigned_abs() >= HOPELESS) {
-                stop.cancel();
+            *since.lock().unwrap_or_else(PoisonError::into_inner) = teller.look(evidence, diagnosis);
+        });
+        let mut hopeless = JoinSet::new();
+        if self.stop_when_hopeless {
+            let stop = stop.clone();
+            hopeless.spawn(async move {
+                while !stop.is_cancelled() {
+                    crate::wait::pause(LOOK, &stop).await;
+                    let since: Option<Timestamp> = *certain.lock().unwrap_or_else(PoisonError::into_inner);
+                    if since.is_some_and(|since| Timestamp::now().duration_since(since).unsigned_abs() >= HOPELESS) {
+                        stop.cancel();
+                    }
+                }
+            });
+        }
+        let collector = Collector::start(&self.client, &self.namespace, &self.recorder).await?;
+        Ok((watch, collector, hopeless))
+    }
+
+    /// Waits until everything that has come was looked at and nothing new comes; what is on its way for longer is not waited for.
+    async fn settle(&self, watch: &Watch, cancel: &CancellationToken) {
+        let mut quiet = (self.recorder.len(), Instant::now());
+        let looked = until("the last facts", SETTLE, LOOK, cancel, || {
+            let noted = self.recorder.len();
+            if noted != quiet.0 {
+                quiet = (noted, Instant::now());
+            }
+            let settled = watch.entries() == noted && quiet.1.elapsed() >= SETTLED;
+            async move {
+                if settled {
+                    Seen::Done(())
+                } else {
+                    Seen::NotYet(format!("{noted} entries"))
+                }
             }
         });
-        let collector = Collector::start(&self.client, &self.namespace, &self.recorder).await?;
-        Ok((watch, collector))
+        // What was seen by then is what is answered with.
+        let _ = looked.await;
     }
 
     fn followed(&self, watch: &Watch, exit_code: Option<i32>, succeeded: bool, stopped: bool) -> Followed {

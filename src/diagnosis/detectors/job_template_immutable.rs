@@ -28,6 +28,7 @@ use serde_json::Value;
 use crate::diagnosis::attempt::{Attempt, State, attempt};
 use crate::diagnosis::cite;
 use crate::diagnosis::differences::{Difference, contradictions, differences};
+use crate::diagnosis::engine_words::pieces;
 use crate::diagnosis::logs::quoted;
 use crate::diagnosis::{Certainty, Citation, Class, Detector, Finding};
 use crate::evidence::manifest::text;
@@ -71,14 +72,8 @@ const IMMUTABLE: &str = "field is immutable";
 /// immutable` ends it, after all of the template.
 fn refused(words: &str) -> Vec<Refusal> {
     let Some(pattern) = INVALID.as_ref() else { return Vec::new() };
-    let starts: Vec<_> = pattern
-        .captures_iter(words)
-        .filter_map(|found| Some((found.get(0)?, found)))
-        .collect();
     let mut refusals: Vec<Refusal> = Vec::new();
-    for (index, (whole, found)) in starts.iter().enumerate() {
-        let end = starts.get(index + 1).map_or(words.len(), |(next, _)| next.start());
-        let said = &words[whole.start()..end];
+    for (found, said) in pieces(pattern, words) {
         let job = found[1].to_owned();
         let Some(field) = said
             .find("spec.template: Invalid value")

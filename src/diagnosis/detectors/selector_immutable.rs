@@ -25,6 +25,7 @@ use serde_json::Value;
 use crate::diagnosis::attempt::{Attempt, State, attempt};
 use crate::diagnosis::cite;
 use crate::diagnosis::differences::{Difference, contradictions, differences};
+use crate::diagnosis::engine_words::pieces;
 use crate::diagnosis::logs::quoted;
 use crate::diagnosis::{Certainty, Citation, Class, Detector, Finding};
 use crate::evidence::manifest::text;
@@ -72,14 +73,8 @@ fn detect(evidence: &Evidence) -> Vec<Finding> {
 /// The workloads of which the selector was refused, or of which it may have been.
 fn refused(words: &str) -> Vec<Refusal> {
     let Some(pattern) = INVALID.as_ref() else { return Vec::new() };
-    let starts: Vec<_> = pattern
-        .captures_iter(words)
-        .filter_map(|found| Some((found.get(0)?, found)))
-        .collect();
     let mut refusals: Vec<Refusal> = Vec::new();
-    for (index, (whole, found)) in starts.iter().enumerate() {
-        let end = starts.get(index + 1).map_or(words.len(), |(next, _)| next.start());
-        let said = &words[whole.start()..end];
+    for (found, said) in pieces(pattern, words) {
         let (kind, name) = (&found[1], &found[2]);
         if refusals.iter().any(|known| known.kind == kind && known.name == name) {
             continue;
