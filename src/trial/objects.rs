@@ -18,9 +18,10 @@ use crate::wait::{Seen, WaitError, until};
 /// Whose fields these are, to server-side apply: somebody's with kubectl.
 const MANAGER: &str = "kubectl";
 const GONE: Duration = Duration::from_secs(30);
-const SERVED: Duration = Duration::from_secs(30);
+const IN_EFFECT: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_millis(100);
 const DEFINITION: &str = "CustomResourceDefinition";
+const QUOTA: &str = "ResourceQuota";
 /// The kinds with which a trial may change more than its namespace; see [`super::definitions`].
 const CLUSTER_WIDE: &[&str] = &[DEFINITION, "StorageClass"];
 
@@ -51,7 +52,8 @@ impl Objects<'_> {
         Api::namespaced_with(self.client.clone(), self.namespace, &resource)
     }
 
-    /// Applies every manifest of a file, in their order; `values` fills in what stands in `${…}`.
+    /// Applies every manifest of a file, in their order; `values` fills in what stands in `${…}`. What decides on the objects after it is
+    /// in effect before they come.
     ///
     /// # Errors
     /// When the file is none of manifests, or the API refuses one.
@@ -93,20 +95,23 @@ impl Objects<'_> {
                     .await;
                 told.map_err(failed(&format!("write the status of {} {}", name.kind, name.name)))?;
             }
-            if name.kind == DEFINITION {
-                self.served(&name, cancel).await?;
+            match name.kind.as_str() {
+                DEFINITION => self.in_effect(&name, cancel, established).await?,
+                QUOTA => self.in_effect(&name, cancel, counted).await?,
+                _ => {}
             }
         }
         Ok(())
     }
 
-    /// Returns once the API serves the kind that is defined here.
-    async fn served(&self, definition: &ObjectName, cancel: &CancellationToken) -> Result<(), ObjectsError> {
-        let api = self.api(definition);
-        until(&format!("{} to be served", definition.name), SERVED, LOOK, cancel, || async {
-            match api.get(&definition.name).await {
-                Ok(found) if established(&found.data) => Seen::Done(()),
-                Ok(_) => Seen::NotYet("it is not established".to_owned()),
+    /// Returns once the API acts on an object: serves the kind that it defines, or refuses what it does not allow.
+    async fn in_effect(&self, object: &ObjectName, cancel: &CancellationToken, acts: fn(&Value) -> bool) -> Result<(), ObjectsError> {
+        let api = self.api(object);
+        let what = format!("{} {} to be in effect", object.kind, object.name);
+        until(&what, IN_EFFECT, LOOK, cancel, || async {
+            match api.get(&object.name).await {
+                Ok(found) if acts(&found.data) => Seen::Done(()),
+                Ok(found) => Seen::NotYet(format!("its status is {}", found.data.get("status").unwrap_or(&Value::Null))),
                 Err(error) => Seen::NotYet(error.to_string()),
             }
         })
@@ -160,10 +165,31 @@ fn established(definition: &Value) -> bool {
     conditions.into_iter().flatten().any(is)
 }
 
+/// Whether what a quota limits has been counted once. Before that, the API server may not know the quota and lets everything pass.
+fn counted(quota: &Value) -> bool {
+    quota.pointer("/status/hard") == quota.pointer("/spec/hard")
+}
+
 fn failed(doing: &str) -> impl FnOnce(kube::Error) -> ObjectsError {
     let doing = doing.to_owned();
     |source| ObjectsError::Api {
         doing,
         source: Box::new(source),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_quota_is_in_effect_once_it_has_counted() {
+        let hard = json!({"pods": "1"});
+        assert!(!counted(&json!({"spec": {"hard": hard}})));
+        assert!(!counted(&json!({"spec": {"hard": hard}, "status": {}})));
+        assert!(!counted(&json!({"spec": {"hard": hard}, "status": {"hard": {"pods": "2"}}})));
+        assert!(counted(&json!({"spec": {"hard": hard}, "status": {"hard": hard}})));
     }
 }
