@@ -27,6 +27,7 @@ use rekindle::outcome::Profile;
 use rekindle::run::{self, Options};
 use rekindle::scenario::{self, Scenario};
 use rekindle::toolchain::{self, Toolchain};
+use rekindle::trial::Recordings;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -55,6 +56,8 @@ async fn measure() -> Result<bool, Error> {
     let options = Options {
         park: true,
         cluster: Some("rekindle-bench".to_owned()),
+        // Where one does not pass, what it saw is what the reason is found by.
+        recordings: Some(Recordings::Folder("target/recordings/bench".into())),
         // What the baseline can run.
         engines: ["helm-3", "helm-4"].map(str::to_owned).into(),
         ..Options::new(scenarios, Profile::Fast, toolchain)

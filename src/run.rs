@@ -95,6 +95,7 @@ pub fn trials(options: &Options) -> Vec<Trial<'_>> {
                         id,
                         scenario,
                         detectors: options.detectors,
+                        onlooker: None,
                     });
                 }
             }

@@ -4,6 +4,8 @@
 //! took its diagnosis, as early as it claims, and never otherwise; a healthy twin and a remedied release have to stay undiagnosed. Of a live
 //! state there is what one look saw, which has one moment.
 
+mod less;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -210,60 +212,6 @@ fn replays(file: &Path, scenarios: &[Scenario]) -> Tested {
     Ok(())
 }
 
-/// Scenarios and forms of which what is left tells less, or only what the cause has led to, and what is missing then.
-const LESS: &[(&str, &str)] = &[
-    ("crd-missing", "the words of a Helm that was refused before it wrote a record"),
-    ("crd-missing--gate", "the words of a Helm that was refused before it wrote a record"),
-    ("dependency-ready-too-early", "in which order things got ready"),
-    ("depends-on-missing", "that the other release came later"),
-    (
-        "depends-on-missing--secret",
-        "the pod that missed the Secret, which went with the deadline of its Job",
-    ),
-    ("duplicate-env", "the words of the attempt before, which Flux 2.7 shortens"),
-    ("healthcheck-on-removed-job", "that the Job was there before"),
-    (
-        "hook-target-unreachable--hook-timeout-too-short",
-        "how the hook stood when its time ran out",
-    ),
-    (
-        "install-remediation-loop",
-        "what the attempts before had made, and its removal took away",
-    ),
-    ("job-before-its-secret", "that the Secret came after the Job had failed"),
-    (
-        "post-renderer-malformed",
-        "the words of the attempt, which conditions shorten in the middle",
-    ),
-    (
-        "post-renderer-malformed--no-match",
-        "the words of the attempt, which conditions shorten in the middle",
-    ),
-    ("release-pending-lock", "whether somebody is at work on it"),
-    ("release-pending-lock--remove-record", "whether somebody is at work on it"),
-    ("release-pending-lock--upgrade", "whether somebody is at work on it"),
-    (
-        "resource-not-owned",
-        "the words of a Helm that was refused before it wrote a record",
-    ),
-    (
-        "resource-not-owned--another-release",
-        "the words of a Helm that was refused before it wrote a record",
-    ),
-    (
-        "stale-release-secret",
-        "the words of a Helm that was refused before it wrote a record",
-    ),
-    (
-        "stale-release-secret--several-revisions",
-        "the words of a Helm that was refused before it wrote a record",
-    ),
-    (
-        "ttl-deleted-job--rollout-timeout-too-short",
-        "how the rollout stood when its time ran out",
-    ),
-];
-
 /// Whoever comes at that moment and has watched nothing is told the same; less only where it is known what is missing, and never something
 /// else. What went before may leave only that which it led to, such as the loop that a scenario is about.
 fn left_behind(evidence: &Evidence, expected: &[ExpectedCause], scenario: &str) -> Tested {
@@ -271,9 +219,7 @@ fn left_behind(evidence: &Evidence, expected: &[ExpectedCause], scenario: &str) 
     if judge::exactly(expected, &look.diagnosis) {
         return Ok(());
     }
-    let known = |slug: &str| expected.iter().any(|expected| expected.slug == slug) || !expected.is_empty() && scenario == slug;
-    let less = LESS.iter().any(|(id, _)| *id == scenario) && look.diagnosis.causes.iter().all(|cause| known(&cause.slug));
-    if less {
+    if less::is_known(scenario, expected, &look.diagnosis) {
         return Ok(());
     }
     Err(wrong("one look at what is left", &look.diagnosis).into())

@@ -4,6 +4,7 @@
 //! `--list` needs no cluster. The cluster is made when the first trial needs it, and removed when the last has ended.
 
 mod flux;
+mod looks;
 mod mutants;
 mod states;
 
@@ -12,6 +13,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use libtest_mimic::{Arguments, Failed, Trial as Test};
+use looks::Looks;
 use rekindle::cli::Dirs;
 use rekindle::cli::interrupt::Interrupt;
 use rekindle::events::Events;
@@ -21,7 +23,7 @@ use rekindle::report::human::{Mode, Reporter};
 use rekindle::report::text::Paint;
 use rekindle::run::{self, Options, Standing};
 use rekindle::scenario::{self, State};
-use rekindle::trial::{Recordings, Trial};
+use rekindle::trial::{Onlooker, Recordings, Trial};
 use tokio::runtime::Runtime;
 
 const SCENARIOS: &str = "scenarios";
@@ -53,8 +55,14 @@ fn main() -> ExitCode {
             let expected = if fixed { Verdict::FixedUpstream } else { Verdict::Pass };
             Test::test(id.to_string(), move || {
                 let trials = run::trials(&options);
-                let trial = trials.into_iter().find(|trial| trial.id == id).ok_or("it is gone")?;
-                judge(&stage.carry_out(&options, &trial, true)?, expected)
+                let mut trial = trials.into_iter().find(|trial| trial.id == id).ok_or("it is gone")?;
+                let shared = stage.shared(&options)?;
+                trial.onlooker = shared.looks.as_ref().map(|looks| looks as &dyn Onlooker);
+                judge(&stage.carry_out(&options, &trial, true)?, expected)?;
+                match shared.looks.as_ref().map(|looks| looks.wrong(&id.to_string())) {
+                    Some(wrong) if !wrong.is_empty() => Err(wrong.join("\n").into()),
+                    _ => Ok(()),
+                }
             })
         })
         .collect();
@@ -121,6 +129,7 @@ struct Stage {
 
 struct Shared {
     standing: Standing,
+    looks: Option<Looks>,
     interrupt: Interrupt,
     reporter: Reporter,
 }
@@ -140,8 +149,10 @@ impl Stage {
                 let standing = run::stand(options, &events, &interrupt.cancel)
                     .await
                     .map_err(|error| error.to_string())?;
+                let looks = Looks::wanted(&standing.tools.kubectl);
                 Ok(Arc::new(Shared {
                     standing,
+                    looks,
                     interrupt,
                     reporter,
                 }))
@@ -179,6 +190,9 @@ impl Stage {
             eprintln!("error: a trial still holds the cluster");
             return false;
         };
+        if let Some(looks) = &shared.looks {
+            println!("{}", looks.table());
+        }
         let events = shared.standing.ground.events.clone();
         let failures = self.runtime().block_on(async {
             let cleared = shared.standing.clear(options, &events).await;

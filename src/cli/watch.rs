@@ -90,6 +90,9 @@ pub async fn run(args: WatchArgs, context: &Context) -> Result<ExitCode, Failure
         Recording::of(&followed.timeline, serde_json::to_value(&followed.diagnosis).ok()).write(file)?;
     }
     conclude(&followed, columns, context);
+    if let Some(unfinished) = followed.unfinished {
+        return Err(Failure::new(exit_code::CLUSTER, unfinished));
+    }
     let failed = if followed.succeeded { exit_code::PASS } else { exit_code::FOUND };
     let own = followed.exit_code.and_then(|code| u8::try_from(code).ok());
     Ok(own.map_or(failed, |code| ExitCode { code, ..failed }))
@@ -233,7 +236,7 @@ fn conclude(followed: &Followed, columns: usize, context: &Context) {
 impl From<FollowError> for Failure {
     fn from(error: FollowError) -> Self {
         let exit = match &error {
-            FollowError::Collect(_) | FollowError::Deadline { .. } => exit_code::CLUSTER,
+            FollowError::Collect(_) => exit_code::CLUSTER,
             FollowError::Command(_) => exit_code::USAGE,
             FollowError::Interrupted => exit_code::INTERRUPTED,
         };

@@ -52,6 +52,8 @@ pub struct Followed {
     pub succeeded: bool,
     /// It was ended because it could not succeed any more.
     pub stopped: bool,
+    /// It had not ended when there was no more time to follow it: how it stood then, in one sentence.
+    pub unfinished: Option<String>,
     pub timeline: Timeline,
     pub evidence: Evidence,
     pub diagnosis: Diagnosis,
@@ -64,8 +66,6 @@ pub enum FollowError {
     Collect(#[from] CollectError),
     #[error(transparent)]
     Command(#[from] CommandError),
-    #[error("{subject} neither succeeded nor failed within {}s; last seen: {last}; --timeout follows it for longer", deadline.as_secs())]
-    Deadline { subject: String, deadline: Duration, last: String },
     #[error("it was interrupted")]
     Interrupted,
 }
@@ -107,10 +107,10 @@ impl Follow {
         Ok(self.followed(&watch, exit_code, exit_code == Some(0), stop.is_cancelled()))
     }
 
-    /// Follows what is under way until it has succeeded or failed.
+    /// Follows what is under way until it has succeeded or failed, or until the deadline. What was seen by then is an answer as well.
     ///
     /// # Errors
-    /// When the namespace cannot be watched, or nothing came of it by the deadline.
+    /// When the namespace cannot be watched.
     pub async fn subject(self, subject: &Subject, deadline: Duration, cancel: &CancellationToken) -> Result<Followed, FollowError> {
         let stop = CancellationToken::new();
         let (watch, collector, _hopeless) = self.watch(&stop).await?;
@@ -125,17 +125,21 @@ impl Follow {
                 }
             }
         });
-        let succeeded = ended.await.map_err(|error| match error {
-            WaitError::Interrupted { .. } => FollowError::Interrupted,
-            WaitError::Deadline { last, .. } => FollowError::Deadline {
-                subject: format!("{} {}", subject.kind(), subject.name()),
-                deadline,
-                last,
-            },
-        })?;
+        let (succeeded, unfinished) = match ended.await {
+            Ok(succeeded) => (succeeded, None),
+            Err(WaitError::Interrupted { .. }) => return Err(FollowError::Interrupted),
+            Err(WaitError::Deadline { last, .. }) => {
+                let (kind, name, seconds) = (subject.kind(), subject.name(), deadline.as_secs());
+                let sentence = format!(
+                    "{kind} {name} neither succeeded nor failed within {seconds}s; last seen: {last}; --timeout follows it for longer"
+                );
+                (false, Some(sentence))
+            }
+        };
         self.settle(&watch, cancel).await;
         drop(collector);
-        Ok(self.followed(&watch, None, succeeded, stop.is_cancelled()))
+        let followed = self.followed(&watch, None, succeeded, stop.is_cancelled());
+        Ok(Followed { unfinished, ..followed })
     }
 
     /// The third ends a hopeless wait, for as long as it is held. Time makes a wait hopeless, and not what happens: where nothing new comes
@@ -190,6 +194,7 @@ impl Follow {
             exit_code,
             succeeded,
             stopped,
+            unfinished: None,
             timeline: self.recorder.timeline(),
             evidence: watch.read(|evidence, _| evidence.clone()),
             diagnosis,

@@ -35,23 +35,37 @@ pub fn of_break(succeeded: bool, words: &str, expected: &[String]) -> Judgement 
 
 /// Whether a cause is the expected one, for the expected reason.
 pub fn matches(expected: &ExpectedCause, cause: &RootCause) -> bool {
-    let cites = |text: &String| {
-        let cited = |text: &str| {
-            cause
-                .citations
-                .iter()
-                .any(|citation| citation.text.contains(text) || citation.object.to_string().contains(text))
-        };
-        cause.statement.contains(text.as_str()) || cited(text)
-    };
-    let leads_through = |slug: &String| cause.chain.iter().any(|link| link.slug.as_ref() == Some(slug));
-    expected.slug == cause.slug
-        && expected
-            .subject
-            .as_ref()
-            .is_none_or(|subject| *subject == cause.subject.to_string())
-        && expected.citing.iter().all(cites)
-        && expected.through.iter().all(leads_through)
+    is_same(expected, cause)
+        && expected.citing.iter().all(|text| cites(cause, text))
+        && expected.through.iter().all(|slug| leads_through(cause, slug))
+}
+
+/// Whether it is the expected one, whatever for.
+fn is_same(expected: &ExpectedCause, cause: &RootCause) -> bool {
+    let subject = expected.subject.as_ref();
+    expected.slug == cause.slug && subject.is_none_or(|subject| *subject == cause.subject.to_string())
+}
+
+fn cites(cause: &RootCause, text: &str) -> bool {
+    let mut citations = cause.citations.iter();
+    cause.statement.contains(text) || citations.any(|citation| citation.text.contains(text) || citation.object.to_string().contains(text))
+}
+
+fn leads_through(cause: &RootCause, slug: &String) -> bool {
+    cause.chain.iter().any(|link| link.slug.as_ref() == Some(slug))
+}
+
+/// What is missing of the expected reasons, where the causes themselves are the expected ones.
+fn lacking(expected: &[ExpectedCause], diagnosis: &Diagnosis) -> Option<String> {
+    let mut lacking = Vec::new();
+    for expected in expected {
+        let cause = diagnosis.causes.iter().find(|cause| is_same(expected, cause))?;
+        let citing = expected.citing.iter().filter(|text| !cites(cause, text));
+        lacking.extend(citing.map(|text| format!("{} does not cite “{text}”", cause.slug)));
+        let through = expected.through.iter().filter(|slug| !leads_through(cause, slug));
+        lacking.extend(through.map(|slug| format!("{} does not lead through {slug}", cause.slug)));
+    }
+    (expected.len() == diagnosis.causes.len() && !lacking.is_empty()).then(|| lacking.join(", and "))
 }
 
 /// Whether the certain causes are exactly the expected ones.
@@ -80,10 +94,11 @@ pub fn of_diagnosis(
             .iter()
             .map(|cause| format!("{} ({}: {})", cause.slug, cause.subject, cause.statement))
             .collect();
-        return Some((
-            Verdict::Misdiagnosed,
-            format!("found was {}, and {wanted} was expected", found.join(" and ")),
-        ));
+        let expected = match lacking(expected, diagnosis) {
+            Some(lacking) => lacking,
+            None => format!("{wanted} was expected"),
+        };
+        return Some((Verdict::Misdiagnosed, format!("found was {}, and {expected}", found.join(" and "))));
     }
     match (knowable, first_correct) {
         (Knowable::Early, Some(known)) if known < gave_up => None,

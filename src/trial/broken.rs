@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::again::{Again, again};
 use super::millis;
+use super::onlooker::look_on;
 use super::stage::{LOOK, SETTLE, Stage, TrialError};
 use crate::diagnosis::Diagnosis;
 use crate::diagnosis::moments::Moment;
@@ -25,6 +26,7 @@ use crate::wait::{Seen, WaitError, until};
 pub async fn carry_out(stage: &Stage<'_>, outcome: &mut Outcome, cancel: &CancellationToken) -> Result<(), TrialError> {
     let mut judged = break_and_diagnose(stage, outcome, cancel).await?;
     if judged.is_none() {
+        look_on(stage, &outcome.diagnosis).await;
         judged = remedy(stage, outcome, cancel).await?;
     }
     (outcome.verdict, outcome.sentence) = match judged {

@@ -8,6 +8,7 @@ pub mod kept;
 mod machine;
 mod namespace;
 mod objects;
+mod onlooker;
 mod outside;
 mod record;
 mod stage;
@@ -22,6 +23,7 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
+pub use onlooker::{Broken, Onlooker};
 pub use record::{Recordings, preamble};
 pub use stage::TrialError;
 pub use state::LiveState;
@@ -105,6 +107,8 @@ pub struct Trial<'a> {
     pub id: TrialId,
     pub scenario: &'a Scenario,
     pub detectors: &'static [&'static Detector],
+    /// Who looks at what has broken, before its remedy.
+    pub onlooker: Option<&'a dyn Onlooker>,
 }
 
 impl Trial<'_> {

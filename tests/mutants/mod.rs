@@ -146,6 +146,7 @@ impl Mutant {
             id,
             scenario,
             detectors: Box::leak(kept.into_boxed_slice()),
+            onlooker: None,
         }
     }
 }
