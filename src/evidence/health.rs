@@ -5,11 +5,21 @@ use serde_json::Value;
 
 use super::Evidence;
 use super::fold::{Life, Version};
+use super::manifest::foreign_finalizers;
 
-/// What is not ready, and why; nothing where all is well.
+/// What is not ready or will not last, and why; nothing where all is well.
 pub fn unhealthy(evidence: &Evidence) -> Vec<String> {
     let lives = KINDS.iter().flat_map(|kind| evidence.all(kind));
-    lives.filter_map(complaint).collect()
+    lives.filter_map(complaint).chain(evidence.all_but(&[]).filter_map(held)).collect()
+}
+
+/// Whether an object of a release only waits for somebody to let it go: whatever an engine has written into it since goes with it.
+fn held(life: &Life) -> Option<String> {
+    life.time("/metadata/deletionTimestamp")?;
+    life.annotation("meta.helm.sh/release-name")?;
+    let finalizers = foreign_finalizers(life.object());
+    let name = life.reference();
+    (!finalizers.is_empty()).then(|| format!("{name} was deleted and goes once {} is taken away", finalizers.join(" and ")))
 }
 
 /// What was not ready at some moment after this one, however short; nothing where all was well. A container that is restarted may be ready
@@ -72,6 +82,30 @@ mod tests {
 
     use super::*;
     use crate::diagnosis::fixture::{Scene, deployment};
+
+    #[test]
+    fn what_only_waits_to_be_let_go_is_not_healthy() {
+        let object = |finalizer: &str, deleted: bool| {
+            let mut object = json!({"kind": "ConfigMap", "metadata": {
+                "name": "ledger", "finalizers": [finalizer], "annotations": {"meta.helm.sh/release-name": "store"},
+            }});
+            if deleted {
+                object["metadata"]["deletionTimestamp"] = json!("2026-01-02T03:04:25Z");
+            }
+            object
+        };
+        let said = |object| {
+            let mut scene = Scene::new();
+            unhealthy(&scene.object(object).evidence())
+        };
+        let held = "ConfigMap/ledger was deleted and goes once books.example/audit is taken away";
+        assert_eq!(said(object("books.example/audit", true)), [held]);
+        assert_eq!(said(object("books.example/audit", false)), [] as [&str; 0]);
+        assert_eq!(said(object("foregroundDeletion", true)), [] as [&str; 0]);
+        let mut foreign = object("books.example/audit", true);
+        foreign["metadata"]["annotations"] = json!({});
+        assert_eq!(said(foreign), [] as [&str; 0]);
+    }
 
     #[test]
     fn a_moment_without_a_ready_pod_is_seen_afterwards() {

@@ -25,3 +25,21 @@ pub fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
 pub fn spec_containers(spec: &Value) -> impl Iterator<Item = &Value> {
     list(spec, "initContainers").iter().chain(list(spec, "containers"))
 }
+
+/// Kubernetes takes these finalizers away by itself, once what they protect from is over.
+const OWN_FINALIZERS: &[&str] = &[
+    "batch.kubernetes.io/job-tracking",
+    "customresourcecleanup.apiextensions.k8s.io",
+    "foregroundDeletion",
+    "kubernetes",
+    "kubernetes.io/pv-protection",
+    "kubernetes.io/pvc-protection",
+    "orphan",
+];
+
+/// The finalizers of an object that only a controller beside Kubernetes takes away.
+pub fn foreign_finalizers(object: &Value) -> Vec<&str> {
+    let all = object.pointer("/metadata/finalizers").and_then(Value::as_array);
+    let names = all.into_iter().flatten().filter_map(Value::as_str);
+    names.filter(|name| !OWN_FINALIZERS.contains(name)).collect()
+}

@@ -101,7 +101,7 @@ impl Given {
     pub fn holds<'a>(mut releases: impl DoubleEndedIterator<Item = &'a GivenRelease>, name: &str) -> bool {
         releases
             .rfind(|release| release.name == name)
-            .is_some_and(|release| release.fate != Some(Fate::Uninstalled))
+            .is_some_and(|release| matches!(release.fate, Some(Fate::Killed) | None))
     }
 }
 
@@ -125,7 +125,7 @@ pub struct GivenRelease {
     /// Whether it has to be there before anything else begins. One that is not awaited may fail; Flux only.
     #[serde(default = "yes")]
     pub awaited: bool,
-    /// What became of it; Helm only.
+    /// What became of it.
     pub fate: Option<Fate>,
 }
 
@@ -133,10 +133,21 @@ pub struct GivenRelease {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Fate {
-    /// It was uninstalled with `--keep-history`.
+    /// It was uninstalled, and all of it went in time.
+    Removed,
+    /// It was uninstalled, and the time was over before all of it had gone.
+    UninstallTimedOut,
+    /// It was uninstalled with `--keep-history`; Helm only.
     Uninstalled,
-    /// Its Helm was killed while it waited for the pods.
+    /// Its Helm was killed while it waited for the pods; Helm only.
     Killed,
+}
+
+impl Fate {
+    /// Whether only somebody who runs Helm can bring it about.
+    pub fn is_for_helm(self) -> bool {
+        matches!(self, Self::Uninstalled | Self::Killed)
+    }
 }
 
 fn yes() -> bool {

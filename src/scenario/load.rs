@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_saphyr::{Location, Spanned};
 
-use super::file::{Broken, Given, GivenRelease, ProfileFile, ScenarioFile, Step, Values};
+use super::file::{Broken, Fate, Given, GivenRelease, ProfileFile, ScenarioFile, Step, Values};
 use super::inequality::Inequality;
 use super::{Content, Pace, Scenario, Settings};
 use crate::engine::{self, Told};
@@ -266,7 +266,7 @@ impl<F: Fn(Location, String) -> ScenarioError> Loader<'_, F> {
                     "engines of {id}: `{name}` knows neither HelmReleases nor Kustomizations; `manifests`, `spec` and `awaited` are for Flux"
                 )
             } else if name.starts_with("flux-") && self.is_for_helm(wanted) {
-                format!("engines of {id}: `{name}` is in nobody's hands; `fate` and `rollback` are for Helm")
+                format!("engines of {id}: `{name}` is in nobody's hands; `rollback` and the fates `uninstalled` and `killed` are for Helm")
             } else if broken.expect.fixed_upstream.contains_key(name) {
                 if !broken.expect.engine_fails.contains_key(name) {
                     continue;
@@ -326,7 +326,7 @@ impl<F: Fn(Location, String) -> ScenarioError> Loader<'_, F> {
             .iter()
             .chain(twin.into_iter().flat_map(|given| &given.releases));
         let mut steps = wanted.broken.remedies.values().flatten();
-        releases.any(|release| release.fate.is_some()) || steps.any(|step| matches!(step, Step::Rollback(_)))
+        releases.any(|release| release.fate.is_some_and(Fate::is_for_helm)) || steps.any(|step| matches!(step, Step::Rollback(_)))
     }
 
     /// A path that the file names, if what it names is there.

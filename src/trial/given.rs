@@ -63,7 +63,29 @@ impl Stage<'_> {
         }
         match release.fate {
             Some(Fate::Uninstalled) => Ok(self.engine.uninstall_keeping_history(&request, cancel).await?),
+            Some(Fate::Removed) => Ok(self.engine.uninstall(&request, cancel).await?),
+            Some(Fate::UninstallTimedOut) => self.leave_behind(&request, cancel).await,
             Some(Fate::Killed) | None => Ok(()),
+        }
+    }
+
+    /// Uninstalls a release of which something does not go.
+    async fn leave_behind(&self, request: &Request, cancel: &CancellationToken) -> Result<(), TrialError> {
+        // Helm says that its time was over; Flux tries once more, finds no release, and is content.
+        let uninstalled = self.engine.uninstall(request, cancel).await;
+        if cancel.is_cancelled() {
+            return Err(TrialError::Interrupted);
+        }
+        match (
+            self.watch.read(|evidence, _| is_left_behind(evidence, &request.release)),
+            uninstalled,
+        ) {
+            (true, _) => Ok(()),
+            (false, Err(error)) => Err(error.into()),
+            (false, Ok(())) => Err(TrialError::Given {
+                release: request.release.clone(),
+                words: "it was uninstalled with all that it had, and something was to be left".to_owned(),
+            }),
         }
     }
 
@@ -165,6 +187,13 @@ impl Stage<'_> {
             deed => deed.command(&self.namespace.name).unwrap_or_default(),
         }
     }
+}
+
+/// Whether something of a release was deleted and is there still.
+fn is_left_behind(evidence: &Evidence, release: &str) -> bool {
+    let of_release = |life: &Life| life.annotation("meta.helm.sh/release-name") == Some(release);
+    let goes = |life: &Life| life.time("/metadata/deletionTimestamp").is_some();
+    evidence.all_but(&[]).any(|life| of_release(life) && goes(life))
 }
 
 /// Whether the engine has written down what it is about to do, and a pod that came of it is not ready.

@@ -21,6 +21,8 @@ const GONE: Duration = Duration::from_secs(120);
 const LOOK: Duration = Duration::from_millis(100);
 /// Part of the names of Flux's kinds and finalizers.
 const FLUX: &str = "fluxcd.io";
+/// Part of the names of finalizers that only a scenario can have set: nobody owns such a domain, so nobody would take them away.
+const PLANTED: &str = ".invalid/";
 
 /// What went wrong with a namespace.
 #[derive(Debug, thiserror::Error)]
@@ -135,7 +137,7 @@ impl TrialNamespace {
                 Ok(None) => Seen::Done(()),
                 Ok(Some(namespace)) => {
                     let remaining = remaining(&namespace);
-                    if remaining.contains(FLUX) {
+                    if remaining.contains(FLUX) || remaining.contains(PLANTED) {
                         self.let_go().await;
                     }
                     Seen::NotYet(remaining)
@@ -148,17 +150,22 @@ impl TrialNamespace {
     }
 
     /// Takes Flux's finalizers away: its controllers would first wait for what they are waiting for, minutes long, and then remove what goes
-    /// with the namespace anyway.
+    /// with the namespace anyway. Likewise those that a scenario has set itself.
     async fn let_go(&self) {
         for (group, version, kind) in [
             ("helm.toolkit.fluxcd.io", "v2", "HelmRelease"),
             ("kustomize.toolkit.fluxcd.io", "v1", "Kustomization"),
+            ("", "v1", "ConfigMap"),
         ] {
             let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
             let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &self.name, &resource);
             // What cannot be listed or changed now is still there at the next look.
             for object in api.list(&ListParams::default()).await.into_iter().flatten() {
-                let patch = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+                let others: Vec<_> = object.finalizers().iter().filter(|name| !is_ours(name)).collect();
+                if others.len() == object.finalizers().len() {
+                    continue;
+                }
+                let patch = Patch::Merge(json!({"metadata": {"finalizers": others}}));
                 let _ = api.patch(&object.name_any(), &PatchParams::default(), &patch).await;
             }
         }
@@ -173,6 +180,11 @@ impl TrialNamespace {
     }
 }
 
+/// Whether a finalizer may be taken away in a trial's namespace that goes.
+fn is_ours(finalizer: &str) -> bool {
+    finalizer.contains(FLUX) || finalizer.contains(PLANTED)
+}
+
 fn remaining(namespace: &Namespace) -> String {
     let conditions = namespace.status.as_ref().and_then(|status| status.conditions.as_ref());
     let messages: Vec<_> = conditions
@@ -185,5 +197,17 @@ fn remaining(namespace: &Namespace) -> String {
         "it is terminating".to_owned()
     } else {
         messages.join("; ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_flux_and_scenarios_have_set_is_taken_away() {
+        assert!(is_ours("finalizers.fluxcd.io"));
+        assert!(is_ours("organizations.catalyst.invalid/cleanup"));
+        assert!(!is_ours("kubernetes.io/pvc-protection"));
     }
 }

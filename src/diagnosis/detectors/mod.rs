@@ -45,6 +45,7 @@ mod stale_release_secret;
 mod substitution_missing;
 mod test_failed;
 mod ttl_deleted_job;
+mod uninstall_timeout;
 mod upgrade_rollback_loop;
 mod values_not_templated;
 
@@ -97,6 +98,7 @@ pub const DETECTORS: &[&Detector] = &[
     &substitution_missing::DETECTOR,
     &test_failed::DETECTOR,
     &ttl_deleted_job::DETECTOR,
+    &uninstall_timeout::DETECTOR,
     &upgrade_rollback_loop::DETECTOR,
     &values_not_templated::DETECTOR,
 ];
