@@ -331,7 +331,11 @@ mod tests {
     fn a_request_reads_as_one_would_type_it() {
         let shared = r"helm upgrade openhands chart --namespace a --values twin.yaml --set 'config.url=http://a\,b'";
         let typed = |major, wait, rollback_on_failure| {
-            let displayed = helm(major).display(&request(Told { wait, rollback_on_failure }));
+            let displayed = helm(major).display(&request(Told {
+                wait,
+                rollback_on_failure,
+                ..Told::default()
+            }));
             displayed.strip_prefix(shared).map(str::to_owned).unwrap_or(displayed)
         };
         assert_eq!(typed(Major::Four, None, false), " --wait=watcher --wait-for-jobs --timeout 4m00s");

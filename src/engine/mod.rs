@@ -53,6 +53,9 @@ pub struct Told {
     /// Helm 4's `--rollback-on-failure`, Helm 3's `--atomic`.
     #[serde(default)]
     pub rollback_on_failure: bool,
+    /// To upgrade, whatever is there: `helm upgrade` without `--install`. Helm only; Flux looks first.
+    #[serde(default)]
+    pub upgrade: bool,
 }
 
 /// Why an engine cannot be told something.
@@ -60,6 +63,9 @@ pub struct Told {
 /// # Errors
 /// A clause for people, where it knows no such wait.
 pub fn understands(engine: &str, told: Told) -> Result<(), String> {
+    if told.upgrade && !engine.starts_with("helm-") {
+        return Err(format!("`{engine}` upgrades or installs as it sees fit; `upgrade` is for Helm"));
+    }
     match (engine, told.wait) {
         ("helm-3" | "flux-2.7", Some(Wait::Watcher)) => Err(format!("`{engine}` knows no `wait: watcher`; it has legacy and hookOnly")),
         _ => Ok(()),

@@ -40,7 +40,7 @@ pub async fn carry_out(stage: &Stage<'_>, outcome: &mut Outcome, cancel: &Cancel
 fn request(stage: &Stage<'_>) -> Request {
     let scenario = stage.trial.scenario;
     let mut request = stage.install(&scenario.broken);
-    if scenario.upgrade_from.is_some() {
+    if scenario.upgrade_from.is_some() || request.told.upgrade {
         request.operation = Operation::Upgrade;
     }
     request

@@ -52,6 +52,10 @@ const LESS: &[(&str, &str)] = &[
         "the words of a Helm that was refused before it wrote a record",
     ),
     (
+        "stale-release-secret--upgraded",
+        "the words of a Helm that was refused before it wrote a record",
+    ),
+    (
         "ttl-deleted-job--rollout-timeout-too-short",
         "how the rollout stood when its time ran out",
     ),
