@@ -32,7 +32,12 @@ fn says_file_line_and_field_of_what_is_wrong() {
             "window: 5",
             ":11:13: `5` is no duration; write it like 90s, 4m or 1m30s",
         ),
-        ("timeout: 20s", "timeout: [30s]", ":10:14: "),
+        ("timeout: 17s", "timeout: [30s]", ":10:14: "),
+        (
+            "chart: chart",
+            "chart: chart\nengine: {upgrade: true}",
+            ": engine of hook-target-unreachable: `flux-2.7` upgrades or installs as it sees fit; `upgrade` is for Helm",
+        ),
         (
             "chart: chart",
             "chart: chrat",
@@ -44,9 +49,9 @@ fn says_file_line_and_field_of_what_is_wrong() {
             ":6:19: engines: there is no engine `helm-5`; there are helm-3, helm-4, flux-2.7, flux-2.9",
         ),
         (
-            "timeout: 20s",
-            "timeout: 6s",
-            "inequalities: in profile fast on helm-3, `keycloakStart < timeout` does not hold with a margin of 3s: 4s against 6s",
+            "timeout: 17s",
+            "timeout: 4s",
+            "inequalities: in profile fast on helm-3, `keycloakStart < timeout` does not hold with a margin of 3s: 2s against 4s",
         ),
         (
             "observe: afterTimeout",
