@@ -198,6 +198,14 @@ fn replays(file: &Path, scenarios: &[Scenario]) -> Tested {
                 return Err(wrong("the moment at which its run took its diagnosis", diagnosis).into());
             }
             left_behind(course.evidence(), expected, &scenario.id)?;
+            let timeline = Timeline {
+                header: recording.header().clone(),
+                entries: recording.entries[..=index].to_vec(),
+            };
+            let redacted = diagnose(&Evidence::of(&timeline.redacted([3; 32])));
+            if !judge::exactly(expected, &redacted) {
+                return Err(wrong("the same moment, redacted once more,", &redacted).into());
+            }
         }
     }
     if !expected.is_empty() {

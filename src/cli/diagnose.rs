@@ -1,6 +1,7 @@
 //! `rekindle diagnose`: what can be said of a namespace as it is now, in any cluster that is named, or of a file.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::{ArgGroup, Args, ValueEnum};
 use futures::{StreamExt, stream};
@@ -13,7 +14,7 @@ use kube::{Config, Error};
 use super::Context;
 use super::failure::Failure;
 use super::terminal::{complain, put};
-use crate::evidence::Recording;
+use crate::evidence::{Recording, scrubbed};
 use crate::exit_code::{self, ExitCode};
 use crate::import::{self, ImportError};
 use crate::look::{self, Looked, Subject};
@@ -34,6 +35,8 @@ read is listed. It answers with 0 whatever it finds; with --exit-code, with 1 wh
 
 /// How many namespaces are looked at at once.
 const AT_ONCE: usize = 4;
+/// How long the cluster may take to say that it is there.
+const ANSWER: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum Output {
@@ -94,12 +97,22 @@ pub struct DiagnoseArgs {
 pub struct To {
     context: Option<String>,
     kubeconfig: Option<PathBuf>,
+    once: bool,
 }
 
 impl To {
     /// A context that is named, or the one that a command of the user's takes anyway.
     pub fn new(context: Option<String>, kubeconfig: Option<PathBuf>) -> Self {
-        Self { context, kubeconfig }
+        Self {
+            context,
+            kubeconfig,
+            once: false,
+        }
+    }
+
+    /// Leaves it to whoever asks to ask again where the API is busy: a look has less time than the client would take.
+    fn once(self) -> Self {
+        Self { once: true, ..self }
     }
 }
 
@@ -118,11 +131,9 @@ pub async fn run(args: &DiagnoseArgs, context: &Context) -> Result<ExitCode, Fai
         Some(path) => exported(path, args.namespace.clone())?,
         None => live(args, context).await?,
     };
-    if let Some(subject) = args.subject() {
-        for look in &mut looks {
-            let unknown = |names: Vec<String>| super::failure::unknown(subject.kind(), subject.name(), names.iter().map(String::as_str));
-            look.narrow(&subject).map_err(unknown)?;
-        }
+    let subject = args.subject();
+    if let Some(subject) = &subject {
+        narrow(&mut looks, subject)?;
     }
     if let (Some(file), [look]) = (&args.save, looks.as_slice()) {
         Recording::of(&look.timeline, serde_json::to_value(&look.diagnosis).ok()).write(file)?;
@@ -136,6 +147,14 @@ pub async fn run(args: &DiagnoseArgs, context: &Context) -> Result<ExitCode, Fai
     })
 }
 
+fn narrow(looks: &mut [Looked], subject: &Subject) -> Result<(), Failure> {
+    for look in looks {
+        let unknown = |names: Vec<String>| super::failure::unknown(subject.kind(), subject.name(), names.iter().map(String::as_str));
+        look.narrow(subject).map_err(unknown)?;
+    }
+    Ok(())
+}
+
 /// What an export holds, each of its namespaces. What it was taken for is told on standard error.
 fn exported(path: &Path, namespace: Option<String>) -> Result<Vec<Looked>, Failure> {
     let imported = import::read(path, &import::Options::new(namespace, key()?))?;
@@ -145,11 +164,11 @@ fn exported(path: &Path, namespace: Option<String>) -> Result<Vec<Looked>, Failu
 
 /// What is to be seen in the cluster that was named.
 async fn live(args: &DiagnoseArgs, context: &Context) -> Result<Vec<Looked>, Failure> {
-    let target = Target::open(&To::new(args.context.clone(), args.kubeconfig.clone())).await?;
+    let target = Target::open(&To::new(args.context.clone(), args.kubeconfig.clone()).once()).await?;
     let version = target.version().await?;
     let looking = async {
         if args.all_namespaces {
-            let names = look::namespaces(&target.client).await;
+            let names = target.in_time(look::namespaces(&target.client)).await?;
             let names = names.map_err(|error| target.refused("its namespaces could not be listed, which -A needs", &error))?;
             let looks = names.into_iter().map(|name| look_at(&target, name, &version));
             stream::iter(looks)
@@ -218,7 +237,10 @@ impl Target {
     /// # Errors
     /// Where the kubeconfig has no such context, or cannot be used.
     pub async fn open(to: &To) -> Result<Self, Failure> {
-        let usable = |error: kube::config::KubeconfigError| Failure::usage(format!("the kubeconfig cannot be used: {error}"));
+        let usable = |error: kube::config::KubeconfigError| {
+            // What a helper for credentials has printed may stand in it.
+            Failure::usage(format!("the kubeconfig cannot be used: {}", scrubbed(&error.to_string())))
+        };
         let kubeconfig = match &to.kubeconfig {
             Some(path) => Kubeconfig::read_from(path),
             None => Kubeconfig::read(),
@@ -234,7 +256,8 @@ impl Target {
             context: Some(context.clone()),
             ..KubeConfigOptions::default()
         };
-        let config = Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(usable)?;
+        let mut config = Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(usable)?;
+        config.default_retry &= !to.once;
         let namespace = config.default_namespace.clone();
         let client = Client::try_from(config).map_err(|error| Failure::usage(format!("the context {context} cannot be used: {error}")))?;
         Ok(Self {
@@ -244,13 +267,29 @@ impl Target {
         })
     }
 
-    /// The version of its API server.
+    /// What it answers, if it does so in time.
+    async fn in_time<T>(&self, asked: impl Future<Output = T>) -> Result<T, Failure> {
+        let answered = tokio::time::timeout(ANSWER, asked).await;
+        answered.map_err(|_| {
+            let seconds = ANSWER.as_secs();
+            let context = &self.context;
+            Failure::new(
+                exit_code::CLUSTER,
+                format!("the cluster of context {context} did not answer within {seconds}s"),
+            )
+        })
+    }
+
+    /// The version of its API server. Whoever may not ask for it may still look.
     ///
     /// # Errors
     /// When it does not answer.
     pub async fn version(&self) -> Result<String, Failure> {
-        let version = self.client.apiserver_version().await;
-        Ok(version.map_err(|error| self.unreachable(&error))?.git_version)
+        match self.in_time(self.client.apiserver_version()).await? {
+            Ok(version) => Ok(version.git_version),
+            Err(Error::Api(_)) => Ok("of an unknown version".to_owned()),
+            Err(error) => Err(self.unreachable(&error)),
+        }
     }
 
     /// Fails where there is no such namespace. Whoever may not read namespaces may still read what is in one.
@@ -259,7 +298,7 @@ impl Target {
     /// When it does not exist, or the cluster does not answer.
     pub async fn check(&self, namespace: &str) -> Result<(), Failure> {
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
-        match namespaces.get_opt(namespace).await {
+        match self.in_time(namespaces.get_opt(namespace)).await? {
             Ok(None) => Err(Failure::usage(format!(
                 "the cluster of context {} has no namespace {namespace}",
                 self.context
@@ -276,7 +315,7 @@ impl Target {
     fn refused(&self, what: &str, error: &Error) -> Failure {
         Failure::new(
             exit_code::CLUSTER,
-            format!("the cluster of context {}: {what}: {error}", self.context),
+            format!("the cluster of context {}: {what}: {}", self.context, scrubbed(&error.to_string())),
         )
     }
 }

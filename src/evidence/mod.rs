@@ -26,3 +26,4 @@ pub use model::{
 };
 pub use recorder::{Bookmark, News, Recorder};
 pub use recording::Recording;
+pub use redact::scrubbed;

@@ -70,7 +70,19 @@ impl Recorder {
     pub fn record(&self, mut fact: Fact) {
         let mut state = self.state();
         state.redactor.fact(&mut fact);
+        rewrite(&mut state);
         push(&mut state, fact);
+        drop(state);
+        self.0.news.notify_one();
+    }
+
+    /// Notes many facts that are no objects, such as the lines of a log. It comes to the same as one after the other.
+    pub fn record_all(&self, mut facts: Vec<Fact>) {
+        let mut state = self.state();
+        state.redactor.learn_only(true);
+        facts.iter_mut().for_each(|fact| state.redactor.fact(fact));
+        state.redactor.learn_only(false);
+        note(&mut state, facts);
         drop(state);
         self.0.news.notify_one();
     }
@@ -96,12 +108,7 @@ impl Recorder {
             facts.push(object);
         }
         state.redactor.learn_only(false);
-        rewrite(&mut state);
-        let search = state.redactor.search();
-        for fact in &mut facts {
-            search.fact(fact);
-        }
-        facts.into_iter().for_each(|fact| push(&mut state, fact));
+        note(&mut state, facts);
         drop(state);
         self.0.news.notify_one();
     }
@@ -150,6 +157,27 @@ impl Recorder {
     }
 }
 
+impl Timeline {
+    /// The same once more without what may not be kept: somebody else may have written it, or a rekindle that knew less.
+    pub fn redacted(mut self, key: [u8; 32]) -> Self {
+        let mut redactor = Redactor::new(key);
+        redactor.learn_only(true);
+        for entry in &mut self.entries {
+            match &mut entry.fact {
+                Fact::Object { object, .. } => redactor.object(Arc::make_mut(object)),
+                Fact::Release(record) => redactor.record(Arc::make_mut(record)),
+                fact => redactor.fact(fact),
+            }
+        }
+        redactor.learn_only(false);
+        let search = redactor.search();
+        for entry in &mut self.entries {
+            search.fact(&mut entry.fact);
+        }
+        self
+    }
+}
+
 /// An object as it may be noted, and before it what it says if it is a release record.
 fn taken(state: &mut State, change: Change, mut object: Value) -> (Option<Fact>, Fact) {
     let mut record = None;
@@ -168,6 +196,16 @@ fn taken(state: &mut State, change: Change, mut object: Value) -> (Option<Fact>,
     state.redactor.object(&mut object);
     let object = Arc::new(object);
     (record, Fact::Object { change, object })
+}
+
+/// Notes what was learnt from, once it was searched for all that is known by then.
+fn note(state: &mut State, mut facts: Vec<Fact>) {
+    rewrite(state);
+    let search = state.redactor.search();
+    for fact in &mut facts {
+        search.fact(fact);
+    }
+    facts.into_iter().for_each(|fact| push(state, fact));
 }
 
 /// Takes out of the earlier entries what has only now turned out to be the value of a Secret.
@@ -293,7 +331,9 @@ mod tests {
     #[test]
     fn no_value_of_a_secret_gets_into_a_recording() {
         let values = ["canary-1-quiet", "canary-2>>>???", "canary-3-\u{e9}t\u{e9}", "canary-4-literal"];
-        let secret = json!({"kind": "Secret", "metadata": {"name": "s", "uid": "s"}, "data": {"a": STANDARD.encode(values[0]), "b": STANDARD.encode(format!("{}\n", values[1]))}});
+        // Nothing but its Secret tells what it is.
+        let plain = "canary-5-plainly";
+        let secret = json!({"kind": "Secret", "metadata": {"name": "s", "uid": "s"}, "data": {"a": STANDARD.encode(values[0]), "b": STANDARD.encode(format!("{}\n", values[1])), "c": STANDARD.encode(plain)}});
         let release = storage(&json!({
             "name": "app", "namespace": "shop", "version": 1, "config": {"password": values[2]},
             "info": {"status": "failed", "description": format!("failed: {}", values[0])},
@@ -307,8 +347,9 @@ mod tests {
         for value in values {
             spill(&recorder, value);
         }
+        recorder.record(log(&format!("the word is {plain}")));
         let mut mark = Bookmark::default();
-        assert!(!recorder.since(&mut mark).anew);
+        recorder.since(&mut mark);
         for object in [&secret, &release, &pod] {
             recorder.record_object(Change::Applied, object.clone());
         }
@@ -321,7 +362,7 @@ mod tests {
             recorder.record_object(Change::Deleted, object);
         }
         let text = recorded(&recorder);
-        for value in values {
+        for value in values.into_iter().chain([plain]) {
             assert!(!holds(&text, value), "{value} in {text}");
         }
         assert!(text.contains("[redacted: 14 bytes, ") && text.contains("\"length\":14"), "{text}");

@@ -150,6 +150,8 @@ pub fn decode(secret: &Value, redactor: &mut Redactor) -> Result<ReleaseRecord, 
         text = packed;
     }
     let raw: Raw = serde_json::from_slice(&text)?;
+    redactor.learn_values(&raw.config);
+    redactor.learn_values(&raw.chart.values);
     let lookups = looked_up(&raw);
     let sources = sources(&raw);
     let hooks = raw

@@ -78,7 +78,9 @@ pub fn expand(script: &str, environment: &BTreeMap<String, String>) -> String {
         .into_owned()
 }
 
-static URL: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r#"[a-z][a-z0-9+]*://[^\s"'`<>|;,)\\]+"#).ok());
+/// What stands for a password in one is a part of it, blanks and all.
+static URL: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new(r#"[a-z][a-z0-9+]*://(?:\[redacted: \d+ bytes, [0-9a-f]+\]|[^\s"'`<>|;,)\\])+"#).ok());
 
 /// The URLs in a text.
 pub fn urls(text: &str) -> BTreeSet<String> {

@@ -170,7 +170,7 @@ const PATTERNS: &[(Meaning, &str)] = &[
     // URLs in front of a cause.
     (
         Meaning::Either,
-        r"(?:error sending request for url \(|(?:Get|Post|Put|Head|Patch|Delete) .?)https?://(?:[^/@\s]*@)?(?P<h>HOST)(?::(?P<p>\d+))?[^ ]* ?.*(?P<r>Connection refused|connection refused|i/o timeout|no such host|dns error.*|deadline exceeded|timed out)",
+        r"(?:error sending request for url \(|(?:Get|Post|Put|Head|Patch|Delete) .?)https?://(?:(?:\[redacted: [^\]]*\]|[^/@\s])*@)?(?P<h>HOST)(?::(?P<p>\d+))?[^ ]* ?.*(?P<r>Connection refused|connection refused|i/o timeout|no such host|dns error.*|deadline exceeded|timed out)",
     ),
     // Nothing says which host: the resolver's own sentences, then the kernel's.
     (

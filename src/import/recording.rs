@@ -23,13 +23,15 @@ pub fn read(path: &Path, options: &Options) -> Result<Imported, ImportError> {
         what: "the end of the recording".to_owned(),
         why: error.problem.to_string(),
     });
+    let namespaces = vec![header.namespace.clone()];
+    let timeline = Timeline {
+        header,
+        entries: recording.entries,
+    };
     Ok(Imported {
         format: Format::Recording,
-        namespaces: vec![header.namespace.clone()],
-        timelines: vec![Timeline {
-            header,
-            entries: recording.entries,
-        }],
+        namespaces,
+        timelines: vec![timeline.redacted(options.key)],
         missing: missing.into_iter().collect(),
     })
 }

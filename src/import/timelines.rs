@@ -25,6 +25,12 @@ pub fn imported(mut gathered: Gathered<'_>, options: &Options) -> Imported {
     let mut missing = left_out(&gathered);
     let unread = note_logs(&gathered, &pods, &recorder, observed_at);
     missing.extend(unread.of_all);
+    // The bundle tells the reasons in its own words.
+    let clean = |missing: Missing| Missing {
+        what: recorder.redacted(&missing.what),
+        why: recorder.redacted(&missing.why),
+    };
+    let missing: Vec<Missing> = missing.into_iter().map(clean).collect();
 
     let namespaces: Vec<String> = gathered.namespaces.iter().cloned().collect();
     let wanted = match &options.namespace {
@@ -40,7 +46,7 @@ pub fn imported(mut gathered: Gathered<'_>, options: &Options) -> Imported {
         facts.extend(by_namespace.remove(namespace).unwrap_or_default());
         let (watched, unknown) = watched(&gathered, format, namespace, &facts);
         let own = unread.by_namespace.get(namespace).into_iter().flatten();
-        for Missing { what, why } in missing.iter().chain(own).cloned().chain(unknown) {
+        for Missing { what, why } in missing.iter().chain(own).cloned().chain(unknown).map(clean) {
             facts.push(Fact::NotReadable { what, reason: why });
         }
         facts.push(Fact::Listed { kinds: watched });
@@ -276,10 +282,10 @@ fn note_logs(gathered: &Gathered<'_>, pods: &Pods, recorder: &Recorder, observed
         let ended = container.ended[usize::from(log.place.previous)].unwrap_or(observed_at);
         let (lines, kubelet) = log.stamped(&template, ended);
         unstamped |= !kubelet && !lines.is_empty();
-        for line in lines {
-            unresolved |= matches!(complaint(&line.text), Some(Complaint::Unresolved { .. }));
-            recorder.record(Fact::Log(line));
-        }
+        unresolved |= lines
+            .iter()
+            .any(|line| matches!(complaint(&line.text), Some(Complaint::Unresolved { .. })));
+        recorder.record_all(lines.into_iter().map(Fact::Log).collect());
     }
     if let Some(first) = strangers.first() {
         unread.of_all.push(Missing {

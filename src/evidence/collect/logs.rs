@@ -1,9 +1,10 @@
 //! Follows the log of every container from its start.
 
 use std::collections::HashSet;
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use futures::{AsyncBufReadExt, StreamExt};
+use futures::{AsyncBufRead, AsyncBufReadExt};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::LogParams;
@@ -21,6 +22,8 @@ use crate::evidence::wording::{Complaint, complaint};
 /// The most lines that are kept of one container, and the most bytes of one line.
 const LINES: usize = 5_000;
 const BYTES: usize = 8 << 10;
+/// A line is cut between two words where there is a blank so near to its end: half a credential is not known as one.
+const WORD: usize = 1 << 10;
 
 /// The latest stamp of each container whose lines were noted: two follows of the same container may overlap at a restart.
 type Stamps = Arc<Mutex<Printed>>;
@@ -114,12 +117,48 @@ pub fn containers(pod: &Value) -> Vec<Container> {
 /// A line as the API gives it, with the kubelet's stamp before it; cut where it is very long.
 pub fn line(template: &LogLine, line: &str) -> Option<LogLine> {
     let (stamp, text) = line.split_once(' ')?;
-    let end = text.floor_char_boundary(BYTES);
     Some(LogLine {
         stamp: stamp.parse().ok()?,
-        text: text[..end].trim_end().to_owned(),
+        text: cut(text, BYTES).trim_end().to_owned(),
         ..template.clone()
     })
+}
+
+/// The beginning of a text, up to the end of a word.
+pub fn cut(text: &str, most: usize) -> &str {
+    if text.len() <= most {
+        return text;
+    }
+    let text = &text[..text.floor_char_boundary(most)];
+    match text.rfind(char::is_whitespace) {
+        Some(blank) if text.len() - blank <= WORD => &text[..blank],
+        _ => text,
+    }
+}
+
+/// Reads the next line, without its end and no more of it than `most` bytes; whether there was one. What a container prints need not be
+/// text, and need not have lines.
+///
+/// # Errors
+/// When the stream breaks off; what there was of the line has been read.
+pub async fn next_line(reader: &mut (impl AsyncBufRead + Unpin), most: usize, line: &mut Vec<u8>) -> io::Result<bool> {
+    line.clear();
+    let mut some = false;
+    loop {
+        let available = reader.fill_buf().await?;
+        if available.is_empty() {
+            return Ok(some);
+        }
+        some = true;
+        let end = available.iter().position(|byte| *byte == b'\n');
+        let part = &available[..end.unwrap_or(available.len())];
+        line.extend_from_slice(&part[..part.len().min(most - line.len())]);
+        let taken = part.len() + usize::from(end.is_some());
+        reader.consume_unpin(taken);
+        if end.is_some() {
+            return Ok(true);
+        }
+    }
 }
 
 async fn follow_container(api: Api<Pod>, container: Container, recorder: Recorder, stamps: Stamps, hosts: UnboundedSender<Need>) {
@@ -130,8 +169,8 @@ async fn follow_container(api: Api<Pod>, container: Container, recorder: Recorde
         timestamps: true,
         ..LogParams::default()
     };
-    let mut lines = match api.log_stream(&template.pod, &parameters).await {
-        Ok(stream) => stream.lines(),
+    let mut stream = match api.log_stream(&template.pod, &parameters).await {
+        Ok(stream) => Box::pin(stream),
         Err(error) => {
             recorder.record(Fact::NotReadable {
                 what: container.what(),
@@ -141,8 +180,11 @@ async fn follow_container(api: Api<Pod>, container: Container, recorder: Recorde
         }
     };
     let key = (template.pod_uid.clone(), template.container.clone());
-    while let Some(Ok(line)) = lines.next().await {
-        let Some(line) = self::line(template, &line) else { continue };
+    let mut bytes = Vec::new();
+    while let Ok(true) = next_line(&mut stream, 2 * BYTES, &mut bytes).await {
+        let Some(line) = self::line(template, &String::from_utf8_lossy(&bytes)) else {
+            continue;
+        };
         {
             let mut stamps = stamps.lock().unwrap_or_else(PoisonError::into_inner);
             let (last, count) = stamps.entry(key.clone()).or_insert((Timestamp::UNIX_EPOCH, 0));
@@ -165,5 +207,37 @@ async fn follow_container(api: Api<Pod>, container: Container, recorder: Recorde
             let _ = hosts.send(need);
         }
         recorder.record(Fact::Log(line));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::io::Cursor;
+
+    use super::*;
+
+    async fn lines(bytes: &[u8], most: usize) -> Vec<String> {
+        let (mut reader, mut line, mut lines) = (Cursor::new(bytes), Vec::new(), Vec::new());
+        while next_line(&mut reader, most, &mut line).await.unwrap() {
+            lines.push(String::from_utf8_lossy(&line).into_owned());
+        }
+        lines
+    }
+
+    #[tokio::test]
+    async fn what_is_printed_need_not_be_text_nor_have_lines() {
+        assert_eq!(lines(b"a\n\nb\xff\nc", 10).await, ["a", "", "b\u{fffd}", "c"]);
+        let long = [&vec![b'x'; 1 << 20][..], b"\nend"].concat();
+        assert_eq!(lines(&long, 100).await, ["x".repeat(100), "end".to_owned()]);
+        assert_eq!(lines(b"", 10).await, [""; 0]);
+    }
+
+    #[test]
+    fn a_long_line_is_cut_between_two_words() {
+        assert_eq!(cut("one two three", 9), "one two");
+        assert_eq!(cut("one two", 9), "one two");
+        let word = "x".repeat(3000);
+        assert_eq!(cut(&word, 2048).len(), 2048);
+        assert_eq!(cut("a\u{e9}", 2), "a");
     }
 }

@@ -3,16 +3,17 @@
 //! It is for clusters that are somebody else's: it only reads, asks a bounded number of things, gives each a bounded time, and notes what it
 //! was not told.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures::StreamExt;
 use futures::future::join_all;
 use futures::stream::FuturesUnordered;
+use futures::{AsyncReadExt, StreamExt};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DynamicObject, ListParams, LogParams};
 use kube::core::ObjectList;
-use kube::{Client, Error};
+use kube::{Client, Error, ResourceExt};
 use serde_json::Value;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -21,10 +22,10 @@ use super::hosts::{Hosts, Need, Seen};
 use super::logs::{self, Container};
 use super::lookups::Resolver;
 use super::objects::{KINDS, Kind, Refused};
-use crate::evidence::model::{Change, Fact, Vantage};
+use crate::evidence::model::{Change, Fact, LogLine, Vantage};
 use crate::evidence::recorder::Recorder;
 use crate::evidence::wording::{Complaint, complaint};
-use crate::wait::{Seen as Said, WaitError, until};
+use crate::wait::{Seen as Said, WaitError, pause, until};
 
 /// How many objects the API is asked for at once.
 const PAGE: u32 = 500;
@@ -117,28 +118,67 @@ pub async fn look(client: &Client, namespace: &str, recorder: &Recorder) {
 
 /// Everything of one kind, page by page.
 async fn list(kind: &Kind, api: Api<DynamicObject>, found: &mut impl AsyncFnMut(Vec<Value>)) -> Result<(), Refused> {
-    let mut parameters = ListParams::default().limit(PAGE);
+    let mut first = ListParams::default().limit(PAGE);
     if let Some(labels) = kind.labels() {
-        parameters = parameters.labels(labels);
+        first = first.labels(labels);
     }
+    let mut parameters = first.clone();
+    let (mut seen, mut again) = (HashSet::new(), false);
     loop {
-        let page = page(kind, &api, &parameters).await?;
+        let page = match page(kind, &api, &parameters).await? {
+            Page::Of(page) => page,
+            // The API keeps the state of a list for some minutes. It can say how to go on with the state of now; else all is asked for anew.
+            Page::Expired(token) if !again => {
+                again = true;
+                parameters = token.map_or_else(|| first.clone(), |token| first.clone().continue_token(&token));
+                continue;
+            }
+            Page::Expired(_) => {
+                let reason = "the list changed faster than it could be read to its end".to_owned();
+                return Err(Refused::Unreadable(reason));
+            }
+        };
         let token = page.metadata.continue_.filter(|token| !token.is_empty());
-        found(page.items.into_iter().filter_map(|object| kind.whole(object)).collect()).await;
+        let mut objects = page.items;
+        if again || token.is_some() {
+            objects.retain(|object| object.uid().is_none_or(|uid| seen.insert(uid)));
+        }
+        found(objects.into_iter().filter_map(|object| kind.whole(object)).collect()).await;
         match token {
+            // One that only leads to itself has no end.
+            Some(token) if parameters.continue_token.as_ref() == Some(&token) => {
+                return Err(Refused::Unreadable("the API gave the same part of the list again".to_owned()));
+            }
             Some(token) => parameters = parameters.continue_token(&token),
             None => return Ok(()),
         }
     }
 }
 
+/// What the API gave when it was asked for a part of a list.
+enum Page {
+    Of(ObjectList<DynamicObject>),
+    /// It does not know any more where the part began; where it would go on instead, if it says so.
+    Expired(Option<String>),
+}
+
 /// One page; where the API is too busy to answer, it is asked again for some time.
-async fn page(kind: &Kind, api: &Api<DynamicObject>, parameters: &ListParams) -> Result<ObjectList<DynamicObject>, Refused> {
+async fn page(kind: &Kind, api: &Api<DynamicObject>, parameters: &ListParams) -> Result<Page, Refused> {
     let never = CancellationToken::new();
+    let busy = Mutex::new(None);
     let asked = until("the list", PATIENCE, AGAIN, &never, || async {
         match api.list(parameters).await {
-            Ok(page) => Said::Done(Ok(page)),
-            Err(Error::Api(status)) if status.code == 429 || status.code >= 500 => Said::NotYet(status.message.clone()),
+            Ok(page) => Said::Done(Ok(Page::Of(page))),
+            Err(Error::Api(status)) if status.code == 410 && parameters.continue_token.is_some() => Said::Done(Ok(Page::Expired(
+                status.metadata.and_then(|list| list.continue_).filter(|token| !token.is_empty()),
+            ))),
+            Err(Error::Api(status)) if status.code == 429 || status.code >= 500 => {
+                *busy.lock().unwrap_or_else(PoisonError::into_inner) = Some(status.message.clone());
+                // It says itself when it wants to be asked again.
+                let seconds = status.details.as_ref().map_or(0, |details| details.retry_after_seconds);
+                pause(Duration::from_secs(seconds.into()), &never).await;
+                Said::NotYet(status.message.clone())
+            }
             Err(Error::Api(status)) => {
                 let refused = kind.refused(&status);
                 Said::Done(Err(refused.unwrap_or_else(|| Refused::Unreadable(status.message.clone()))))
@@ -151,6 +191,7 @@ async fn page(kind: &Kind, api: &Api<DynamicObject>, parameters: &ListParams) ->
             WaitError::Deadline { last, .. } => last,
             WaitError::Interrupted { what } => what,
         };
+        let last = busy.into_inner().unwrap_or_else(PoisonError::into_inner).unwrap_or(last);
         let seconds = PATIENCE.as_secs();
         Err(Refused::Unreadable(format!("the API did not list it within {seconds}s: {last}")))
     })
@@ -227,29 +268,33 @@ async fn read_logs(client: &Client, namespace: &str, pods: &[Value], recorder: &
         })
         .collect();
     while let Some((read, container, previous)) = reads.next().await {
-        match read {
-            Ok(text) => {
-                let restart = container.template.restart.saturating_sub(u32::from(previous));
-                for line in text.lines().filter_map(|line| logs::line(&container.template, line)) {
-                    if let Some(Complaint::Unresolved { host }) = complaint(&line.text)
-                        && let Some(need) = Need::host(&host, &line.pod_uid)
-                    {
-                        let _ = hosts.send(need);
-                    }
-                    recorder.record(Fact::Log(crate::evidence::LogLine { restart, ..line }));
-                }
+        let (bytes, broken) = read;
+        let restart = container.template.restart.saturating_sub(u32::from(previous));
+        let mut lines = Vec::new();
+        for line in String::from_utf8_lossy(&bytes).lines() {
+            let Some(line) = logs::line(&container.template, line) else {
+                continue;
+            };
+            if let Some(Complaint::Unresolved { host }) = complaint(&line.text)
+                && let Some(need) = Need::host(&host, &line.pod_uid)
+            {
+                let _ = hosts.send(need);
             }
-            // The kubelet removes what a container before this one has left whenever it likes.
-            Err(_) if previous => {}
-            Err(reason) => recorder.record(Fact::NotReadable {
+            lines.push(Fact::Log(LogLine { restart, ..line }));
+        }
+        recorder.record_all(lines);
+        // The kubelet removes what a container before this one has left whenever it likes.
+        if let Some(reason) = broken.filter(|_| !previous) {
+            recorder.record(Fact::NotReadable {
                 what: container.what(),
                 reason,
-            }),
+            });
         }
     }
 }
 
-async fn read_log(api: &Api<Pod>, container: &Container, previous: bool) -> Result<String, String> {
+/// The end of a log, as far as it came, and why it did not come to its end.
+async fn read_log(api: &Api<Pod>, container: &Container, previous: bool) -> (Vec<u8>, Option<String>) {
     let parameters = LogParams {
         container: Some(container.template.container.clone()),
         previous,
@@ -258,11 +303,34 @@ async fn read_log(api: &Api<Pod>, container: &Container, previous: bool) -> Resu
         timestamps: true,
         ..LogParams::default()
     };
-    match tokio::time::timeout(PATIENCE, api.logs(&container.template.pod, &parameters)).await {
-        Ok(Ok(text)) => Ok(text),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(format!("it did not come within {}s", PATIENCE.as_secs())),
+    let mut bytes = Vec::new();
+    let read = tokio::time::timeout(PATIENCE, read_into(&mut bytes, api, &container.template.pod, &parameters)).await;
+    let broken = match read {
+        Ok(read) => read.err(),
+        Err(_) => Some(format!("it did not come within {}s", PATIENCE.as_secs())),
+    };
+    (bytes, broken)
+}
+
+async fn read_into(bytes: &mut Vec<u8>, api: &Api<Pod>, pod: &str, parameters: &LogParams) -> Result<(), String> {
+    let never = CancellationToken::new();
+    let stream = loop {
+        match api.log_stream(pod, parameters).await {
+            Ok(stream) => break stream,
+            Err(Error::Api(status)) if status.code == 429 => pause(AGAIN, &never).await,
+            Err(error) => return Err(error.to_string()),
+        }
+    };
+    let most = usize::try_from(BYTES).unwrap_or(usize::MAX);
+    // A server that does not know the limit would send all there is.
+    let mut stream = Box::pin(stream).take(most as u64);
+    let read = stream.read_to_end(bytes).await.map(drop);
+    if bytes.len() >= most {
+        // The last line ends where the limit was, which may be in the middle of a credential.
+        let end = bytes.iter().rposition(|byte| *byte == b'\n').filter(|end| *end > 0);
+        bytes.truncate(end.unwrap_or(most));
     }
+    read.map_err(|error| format!("it broke off: {error}"))
 }
 
 /// What the cluster's own resolver says of the hosts that pods are told of.
