@@ -12,7 +12,7 @@ use crate::diagnosis::detectors::DETECTORS;
 use crate::diagnosis::{Diagnosis, diagnose_with};
 use crate::evidence::collect;
 use crate::evidence::manifest::text;
-use crate::evidence::{Evidence, Header, ObjectRef, Recorder, Timeline};
+use crate::evidence::{Evidence, Header, Names, ObjectRef, Recorder, Timeline};
 
 /// What one look saw, and what can be said of it.
 #[derive(Debug)]
@@ -77,6 +77,16 @@ impl Subject {
     pub fn name(&self) -> &str {
         match self {
             Self::Release(name) | Self::HelmRelease(name) | Self::Kustomization(name) => name,
+        }
+    }
+
+    /// The same where everything has other names.
+    #[must_use]
+    pub fn renamed(&self, names: &Names) -> Self {
+        match self {
+            Self::Release(name) => Self::Release(names.text(name)),
+            Self::HelmRelease(name) => Self::HelmRelease(names.text(name)),
+            Self::Kustomization(name) => Self::Kustomization(names.text(name)),
         }
     }
 }

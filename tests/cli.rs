@@ -168,6 +168,32 @@ async fn a_recording_is_diagnosed_at_any_moment() {
 }
 
 #[tokio::test]
+async fn names_can_be_left_out_of_all_that_is_said() {
+    let (folder, path) = recorded();
+    let file = path.to_str().unwrap();
+    let saved = folder.path().join("saved.rekindle");
+    let saved = saved.to_str().unwrap();
+    std::fs::copy(file, saved).unwrap();
+    let cases: [&[&str]; 6] = [
+        &["replay", file, "--redact-names"],
+        &["replay", file, "--redact-names", "--format", "json"],
+        &["replay", file, "--redact-names", "--moments"],
+        &["diff", file, saved, "--redact-names", "--format", "json"],
+        &["diagnose", "--from", file, "--redact-names"],
+        &["diagnose", "--from", file, "--redact-names", "--format", "sarif"],
+    ];
+    for args in cases {
+        let output = rekindle(args).await;
+        assert!(output.status.success(), "{args:?}: {}", stderr(&output));
+        let text = output.text();
+        assert!(text.contains("secret-missing"), "{args:?}:\n{text}");
+        for name in ["db-login", "seed", "shop"] {
+            assert!(!text.contains(name), "{args:?}: {name} in\n{text}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn moments_that_a_recording_does_not_reach_are_wrong_arguments() {
     let (_folder, path) = recorded();
     for (at, words) in [

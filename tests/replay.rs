@@ -16,7 +16,8 @@ use libtest_mimic::{Arguments, Failed, Trial as Test};
 use rekindle::diagnosis::detectors::DETECTORS;
 use rekindle::diagnosis::moments::Course;
 use rekindle::diagnosis::{Diagnosis, diagnose};
-use rekindle::evidence::{Evidence, Fact, Recording, Timeline, left};
+use rekindle::evidence::names::stays;
+use rekindle::evidence::{Evidence, Fact, Names, Recording, Timeline, left};
 use rekindle::outcome::{ExpectedCause, Profile, Variant, Verdict, judge};
 use rekindle::replay::Replay;
 use rekindle::run::{self, Options};
@@ -116,6 +117,7 @@ fn looks_at(state: &State) -> Tested {
         header: recording.header().clone(),
         entries: recording.entries,
     };
+    renamed(timeline.clone())?;
     let diagnosis = diagnose(&Evidence::of(&timeline));
     let found: Vec<&str> = diagnosis.causes.iter().map(|cause| cause.slug.as_str()).collect();
     if found == state.expects {
@@ -202,6 +204,7 @@ fn replays(file: &Path, scenarios: &[Scenario]) -> Tested {
                 header: recording.header().clone(),
                 entries: recording.entries[..=index].to_vec(),
             };
+            renamed(timeline.clone())?;
             let redacted = diagnose(&Evidence::of(&timeline.redacted([3; 32])));
             if !judge::exactly(expected, &redacted) {
                 return Err(wrong("the same moment, redacted once more,", &redacted).into());
@@ -215,6 +218,51 @@ fn replays(file: &Path, scenarios: &[Scenario]) -> Tested {
         let early = right_since.zip(gave_up).is_some_and(|(right, gave_up)| right < gave_up);
         if scenario.knowable(&trial.engine) == Knowable::Early && !early {
             return Err("the right diagnosis came only after the engine had given up".into());
+        }
+    }
+    Ok(())
+}
+
+/// With other names the causes are the same, as certain as before, and no name is left.
+fn renamed(timeline: Timeline) -> Tested {
+    let kinds = |diagnosis: &Diagnosis| {
+        let causes = diagnosis.causes.iter().chain(&diagnosis.suspected);
+        let mut kinds: Vec<_> = causes.map(|cause| (cause.slug.clone(), cause.certainty)).collect();
+        kinds.sort();
+        kinds
+    };
+    let before = diagnose(&Evidence::of(&timeline));
+    let mut own = BTreeSet::from([timeline.header.namespace.clone()]);
+    for entry in &timeline.entries {
+        if let Fact::Object { object, .. } = &entry.fact {
+            let names = ["/metadata/name", "/metadata/namespace"]
+                .iter()
+                .filter_map(|name| object.pointer(name)?.as_str());
+            // An event is called after its object, and a number.
+            own.extend(names.filter(|name| !name.contains(':')).map(|name| match object["kind"].as_str() {
+                Some("Event") => name.rsplit_once('.').map_or(name, |(name, _)| name).to_owned(),
+                _ => name.to_owned(),
+            }));
+        }
+    }
+    let names = Names::of([&timeline]);
+    let timeline = names.timeline(timeline);
+    let after = diagnose(&Evidence::of(&timeline));
+    if kinds(&before) != kinds(&after) {
+        return Err(format!("with other names it is {:?} and not {:?}", kinds(&after), kinds(&before)).into());
+    }
+    let text = serde_json::to_string(&timeline)? + &serde_json::to_string(&after)?;
+    let word = |at: usize, length: usize| {
+        let letter = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
+        !letter(at.checked_sub(1).and_then(|at| text.as_bytes().get(at))) && !letter(text.as_bytes().get(at + length))
+    };
+    for name in own.iter().filter(|name| !stays(name)) {
+        if let Some((at, _)) = text.match_indices(name.as_str()).find(|(at, _)| word(*at, name.len())) {
+            let (from, to) = (
+                text.floor_char_boundary(at.saturating_sub(80)),
+                text.ceil_char_boundary((at + 80).min(text.len())),
+            );
+            return Err(format!("{name} is still there: …{}…", &text[from..to]).into());
         }
     }
     Ok(())

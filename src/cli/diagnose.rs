@@ -14,7 +14,7 @@ use kube::{Config, Error};
 use super::Context;
 use super::failure::Failure;
 use super::terminal::{complain, put};
-use crate::evidence::{Recording, scrubbed};
+use crate::evidence::{Names, Recording, scrubbed};
 use crate::exit_code::{self, ExitCode};
 use crate::import::{self, ImportError};
 use crate::look::{self, Looked, Subject};
@@ -84,6 +84,10 @@ pub struct DiagnoseArgs {
     /// Write what was seen to a file, as `record` does
     #[arg(long, value_name = "FILE", conflicts_with = "all_namespaces")]
     save: Option<PathBuf>,
+    /// Put stand-ins in the place of names, the same one for the same name everywhere: of namespaces, objects, hosts, images and labels; in
+    /// what is printed and in what is saved
+    #[arg(long)]
+    redact_names: bool,
     /// What to print
     #[arg(long, short = 'o', visible_alias = "output", value_enum, default_value_t)]
     format: Output,
@@ -134,6 +138,13 @@ pub async fn run(args: &DiagnoseArgs, context: &Context) -> Result<ExitCode, Fai
     let subject = args.subject();
     if let Some(subject) = &subject {
         narrow(&mut looks, subject)?;
+    }
+    if args.redact_names {
+        let names = Names::of(looks.iter().map(|look| &look.timeline));
+        looks = looks.into_iter().map(|look| look::of(names.timeline(look.timeline))).collect();
+        if let Some(subject) = &subject {
+            narrow(&mut looks, &subject.renamed(&names))?;
+        }
     }
     if let (Some(file), [look]) = (&args.save, looks.as_slice()) {
         Recording::of(&look.timeline, serde_json::to_value(&look.diagnosis).ok()).write(file)?;

@@ -8,7 +8,7 @@ use super::failure::Failure;
 use super::run::Format;
 use super::terminal::{Terminal, put};
 use crate::compare::Comparison;
-use crate::evidence::Recording;
+use crate::evidence::{Names, Recording};
 use crate::exit_code::{self, ExitCode};
 use crate::report;
 
@@ -27,6 +27,9 @@ pub struct DiffArgs {
     before: PathBuf,
     /// The recording of the state after
     after: PathBuf,
+    /// Put stand-ins in the place of names, the same one for the same name in both
+    #[arg(long)]
+    redact_names: bool,
     /// What to print
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -34,7 +37,11 @@ pub struct DiffArgs {
 
 /// Prints what differs.
 pub fn run(args: &DiffArgs, terminal: Terminal) -> Result<ExitCode, Failure> {
-    let (before, after) = (Recording::read(&args.before)?, Recording::read(&args.after)?);
+    let (mut before, mut after) = (Recording::read(&args.before)?, Recording::read(&args.after)?);
+    if args.redact_names {
+        let names = Names::of([&before.timeline(), &after.timeline()]);
+        (before, after) = (before.renamed(&names), after.renamed(&names));
+    }
     let comparison = Comparison::of(&before, &after)?;
     put(&match args.format {
         Format::Human => report::difference::render(&comparison, terminal.page(), terminal.out),

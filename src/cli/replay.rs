@@ -12,8 +12,8 @@ use super::terminal::{Terminal, complain, put};
 use crate::diagnosis::Diagnosis;
 use crate::diagnosis::detectors::DETECTORS;
 use crate::diagnosis::moments::Moment;
-use crate::evidence::Recording;
 use crate::evidence::recording::{Problem, RecordingError};
+use crate::evidence::{Names, Recording};
 use crate::exit_code::{self, ExitCode};
 use crate::replay::{At, Replay, ReplayError};
 use crate::report;
@@ -44,6 +44,9 @@ pub struct ReplayArgs {
     /// Take what is there of a recording that was cut off or damaged
     #[arg(long)]
     partial: bool,
+    /// Put stand-ins in the place of names, the same one for the same name everywhere
+    #[arg(long)]
+    redact_names: bool,
     /// What to print
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -76,6 +79,12 @@ pub fn run(args: &ReplayArgs, terminal: Terminal) -> Result<ExitCode, Failure> {
         recording
     } else {
         Recording::read(&args.file)?
+    };
+    let recording = if args.redact_names {
+        let names = Names::of([&recording.timeline()]);
+        recording.renamed(&names)
+    } else {
+        recording
     };
     let replay = Replay {
         recording: &recording,

@@ -83,7 +83,7 @@ pub fn addresses_of<'a>(spec: &'a Value, config_maps: ConfigMaps<'a>) -> Vec<Dec
 }
 
 /// Whether a variable's name says that its value is a host rather than any other word.
-fn names_a_host(variable: &str) -> bool {
+pub(super) fn names_a_host(variable: &str) -> bool {
     let upper = variable.to_uppercase();
     [
         "HOST", "HOSTNAME", "ADDR", "ADDRESS", "SERVER", "ENDPOINT", "BROKER", "BROKERS", "URL", "URI",

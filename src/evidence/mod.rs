@@ -11,6 +11,7 @@ mod left;
 pub mod loops;
 pub mod manifest;
 pub mod model;
+pub mod names;
 mod recorder;
 pub mod recording;
 mod redact;
@@ -24,6 +25,7 @@ pub use left::left;
 pub use model::{
     Answer, Basis, Change, EngineStart, Entry, Fact, Header, Hook, LogLine, ObjectRef, ReleaseRecord, TemplateLookup, Timeline, Vantage,
 };
+pub use names::Names;
 pub use recorder::{Bookmark, News, Recorder};
 pub use recording::Recording;
 pub use redact::scrubbed;

@@ -106,8 +106,10 @@ const PODS: usize = 12;
 
 impl World {
     pub fn new(many: usize) -> Self {
-        let mut world = Self::default();
-        world.logs = (0..PODS).map(|n| (format!("orders-{n}"), vec!["starting".to_owned()])).collect();
+        let mut world = Self {
+            logs: (0..PODS).map(|n| (format!("orders-{n}"), vec!["starting".to_owned()])).collect(),
+            ..Self::default()
+        };
         for n in 0..PODS {
             let status = json!({"phase": "Running", "containerStatuses": [{"name": "main", "containerID": format!("c://{n}"), "ready": false, "restartCount": 5,
                 "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 2m40s restarting failed container"}},

@@ -32,6 +32,7 @@ pub use read::{Limits, Reader};
 pub use write::Writer;
 
 use super::model::{Entry, Header, Timeline};
+use super::names::Names;
 
 /// The ending of a recording's name.
 pub const EXTENSION: &str = "rekindle";
@@ -180,6 +181,26 @@ impl Recording {
             writer.entry(entry)?;
         }
         writer.finish(self.ending.clone().unwrap_or_default())
+    }
+
+    /// What was noted, as a timeline.
+    pub fn timeline(&self) -> Timeline {
+        Timeline {
+            header: self.preamble.header.clone(),
+            entries: self.entries.clone(),
+        }
+    }
+
+    /// The same with other names, in what was made of it, too.
+    #[must_use]
+    pub fn renamed(mut self, names: &Names) -> Self {
+        let timeline = names.timeline(self.timeline());
+        self.preamble.header = timeline.header;
+        self.entries = timeline.entries;
+        if let Some(conclusion) = self.ending.as_mut().and_then(|ending| ending.conclusion.as_mut()) {
+            names.value(&mut conclusion.diagnosis);
+        }
+        self
     }
 
     pub fn header(&self) -> &Header {

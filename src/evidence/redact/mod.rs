@@ -21,7 +21,7 @@ use super::model::{Fact, ReleaseRecord};
 use credential::{is_replaced, is_telling};
 use scan::credentials;
 use search::{Form, SHORTEST, forms};
-pub use search::Search;
+pub use search::{Search, reason};
 
 /// How many values are learnt from texts, beside those of Secrets and of environments: each is looked for in all that was noted before.
 const MOST_OF_TEXTS: usize = 512;
