@@ -17,7 +17,7 @@ const RECEIPT: SignedDuration = SignedDuration::from_secs(1);
 pub fn diagnose_with(evidence: &Evidence, detectors: &[&Detector]) -> Diagnosis {
     let symptoms = Symptoms::of(evidence);
     let found = yielded(merged(evidence, detectors));
-    let placed = Placed::of(&symptoms, found);
+    let placed = Placed::of(evidence, &symptoms, found);
     placed.diagnosis(evidence)
 }
 
@@ -100,14 +100,16 @@ struct Placed<'a> {
 }
 
 impl<'a> Placed<'a> {
-    fn of(symptoms: &'a Symptoms, found: Vec<Classed>) -> Self {
-        let symptom = found.iter().map(|one| deepest(symptoms, &one.finding)).collect();
+    fn of(evidence: &Evidence, symptoms: &'a Symptoms, found: Vec<Classed>) -> Self {
+        let symptom = found.iter().map(|one| deepest(evidence, symptoms, &one.finding)).collect();
         let deeper: Vec<Vec<usize>> = found
             .iter()
             .enumerate()
             .map(|(index, upper)| {
                 let below = |(other, lower): &(usize, &Classed)| {
-                    *other != index && blames(&upper.finding, &lower.finding) && lower.finding.since <= last_seen(&upper.finding) + RECEIPT
+                    *other != index
+                        && blames(&upper.finding, &lower.finding)
+                        && in_time(evidence, &lower.finding, last_seen(&upper.finding))
                 };
                 found.iter().enumerate().filter(below).map(|(other, _)| other).collect()
             })
@@ -251,10 +253,10 @@ impl<'a> Placed<'a> {
 }
 
 /// The deepest symptom that a finding explains and that it can have caused in time; the first of several.
-fn deepest(symptoms: &Symptoms, finding: &Finding) -> Option<usize> {
+fn deepest(evidence: &Evidence, symptoms: &Symptoms, finding: &Finding) -> Option<usize> {
     let mut best: Option<(usize, usize, usize)> = None;
     for (index, symptom) in symptoms.all.iter().enumerate() {
-        if finding.since > symptom.by + RECEIPT || !finding.explains.iter().any(|object| symptom.concerns(object)) {
+        if !in_time(evidence, finding, symptom.by) || !finding.explains.iter().any(|object| symptom.concerns(object)) {
             continue;
         }
         let (top, depth) = (symptoms.top(index), symptoms.depth(index));
@@ -264,6 +266,11 @@ fn deepest(symptoms: &Symptoms, finding: &Finding) -> Option<usize> {
         }
     }
     best.map(|(_, _, index)| index)
+}
+
+/// Whether what was found began by a moment. Of what whoever came later found it is not known since when it is so.
+fn in_time(evidence: &Evidence, finding: &Finding, moment: Timestamp) -> bool {
+    finding.since <= moment + RECEIPT || evidence.was_found(finding.since)
 }
 
 /// When a finding was seen last: a cause that began later than that is none of it.

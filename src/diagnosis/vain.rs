@@ -37,7 +37,7 @@ pub fn vain(evidence: &Evidence, task: &Task<'_>, tries: &Tries<'_>) -> Option<V
     let env = tries.declared.as_ref()?.env.as_deref()?;
     let attempt = attempt(evidence)?;
     // What was written after the attempt had no part in it.
-    let release = attempt.helm_release?.until(attempt.ended_at.unwrap_or(evidence.now))?;
+    let release = attempt.helm_release?.until_or_found(attempt.ended_at.unwrap_or(evidence.now))?;
     let applied = task.latest.object();
     let rendered = rendered(&attempt, task).unwrap_or(applied);
     patches(release.object()).into_iter().find_map(|patch| {

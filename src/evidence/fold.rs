@@ -54,6 +54,18 @@ impl Life {
         })
     }
 
+    /// The same; or how it was found where nobody had looked by then, and its controller has seen nothing newer of it since.
+    pub fn until_or_found(&self, moment: Timestamp) -> Option<Self> {
+        let found = self.versions.first().map(|version| version.at);
+        self.until(moment).or_else(|| {
+            let first = self.until(found?)?;
+            let attempted = first
+                .number("/status/lastAttemptedGeneration")
+                .or_else(|| first.number("/status/observedGeneration"));
+            (attempted.is_some() && attempted == first.number("/metadata/generation")).then_some(first)
+        })
+    }
+
     /// How it was before it was told to go: what a pod says of itself while it is taken away tells nothing of what it lacked.
     pub fn before_leaving(&self) -> Cow<'_, Self> {
         let leaves = |version: &Version| version.object.pointer("/metadata/deletionTimestamp").is_some();
@@ -217,6 +229,8 @@ pub struct Evidence {
     pub gaps: Vec<(Timestamp, String, String)>,
     pub not_readable: Vec<(String, String)>,
     pub remedy_started: Option<Timestamp>,
+    /// Until when what was there before came in: of what was seen by then it is not known since when it is so.
+    found_until: Option<Timestamp>,
     lives: BTreeMap<Key, Vec<Life>>,
     index: Index,
     logs: BTreeMap<(String, String), Log>,
@@ -234,6 +248,7 @@ impl Evidence {
             gaps: Vec::new(),
             not_readable: Vec::new(),
             remedy_started: None,
+            found_until: None,
             lives: BTreeMap::new(),
             index: Index::default(),
             logs: BTreeMap::new(),
@@ -275,6 +290,7 @@ impl Evidence {
                 }
             }
             Fact::Listed { kinds } => {
+                self.found_until.get_or_insert(entry.at);
                 let new: Vec<_> = kinds.iter().filter(|kind| !self.watched(kind)).cloned().collect();
                 self.header.watched.extend(new);
             }
@@ -407,6 +423,11 @@ impl Evidence {
             .range((name.to_owned(), 0)..=(name.to_owned(), u32::MAX))
             .next_back()
             .map(|(_, (at, record))| (*at, record.as_ref()))
+    }
+
+    /// Whether a time is no later than when what was there before had come in.
+    pub fn was_found(&self, since: Timestamp) -> bool {
+        self.found_until.is_some_and(|until| since <= until)
     }
 
     /// Whether every object of this kind would be here if it existed.

@@ -3,12 +3,17 @@
 //! Whatever a recording tells can so be asked as `rekindle diagnose` would: without the engine's words, without what has gone meanwhile, and
 //! without the times at which anything was seen to change.
 
+use jiff::SignedDuration;
+
 use super::fold::Evidence;
 use super::model::{Change, Entry, Fact, Header, Timeline};
 
+/// Nobody looks at the very moment at which an engine gives up.
+const LATER: SignedDuration = SignedDuration::from_secs(5);
+
 /// One look at the state that this evidence describes, as a timeline of one moment.
 pub fn left(evidence: &Evidence) -> Timeline {
-    let at = evidence.now;
+    let at = evidence.now + LATER;
     let header = Header {
         observed_at: at,
         watched: Vec::new(),
