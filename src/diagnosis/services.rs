@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::progress::{controller, ready, stuck};
 use crate::evidence::address::Address;
@@ -39,7 +39,9 @@ pub fn pods_behind<'a>(evidence: &'a Evidence, service: &'a Life) -> impl Iterat
 
 /// The pods that are or were behind a Service.
 pub fn pods_ever_behind<'a>(evidence: &'a Evidence, service: &'a Life) -> impl Iterator<Item = &'a Life> {
-    evidence.ever("Pod").filter(|pod| is_behind(service, pod))
+    let selector = service.at("/spec/selector").and_then(Value::as_object);
+    let pods = selector.into_iter().flat_map(|selector| evidence.ever_selected("Pod", selector));
+    pods.filter(|pod| is_behind(service, pod))
 }
 
 /// Whether a Service selects a pod.
@@ -114,10 +116,10 @@ pub fn pods_and_owners(evidence: &Evidence, service: &Life) -> Vec<ObjectRef> {
 /// Whether an endpoint of it is ready, whoever has made it.
 pub fn has_ready_endpoint(evidence: &Evidence, service: &Life) -> bool {
     let namespace = service.text("/metadata/namespace");
+    let label = Map::from_iter([("kubernetes.io/service-name".to_owned(), Value::from(service.name()))]);
     let sliced = evidence
-        .all("EndpointSlice")
-        .filter(|slice| slice.text("/metadata/namespace") == namespace)
-        .filter(|slice| slice.text("/metadata/labels/kubernetes.io~1service-name") == service.name())
+        .ever_selected("EndpointSlice", &label)
+        .filter(|slice| slice.exists() && slice.text("/metadata/namespace") == namespace)
         .flat_map(|slice| slice.list("/endpoints"))
         .any(|endpoint| endpoint.pointer("/conditions/ready").and_then(Value::as_bool) != Some(false));
     sliced

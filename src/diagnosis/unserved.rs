@@ -1,5 +1,7 @@
 //! Services that nothing answers for: their selector matches no pod, though it nearly does, or the port that they name is nobody's.
 
+use std::collections::HashMap;
+
 use serde_json::{Map, Value};
 
 use super::progress::{plain, relevant};
@@ -43,25 +45,28 @@ const RUNS_PODS: [&str; 6] = ["CronJob", "DaemonSet", "Deployment", "Job", "Repl
 /// there yet or not ready, are none.
 pub fn unserved(evidence: &Evidence) -> Vec<Unserved<'_>> {
     let services = relevant(evidence, "Service").into_iter();
+    let templates = Templates::of(evidence);
     services
         .filter(|service| service.exists() && service.text("/metadata/deletionTimestamp").is_empty())
         .filter(|service| service.text("/spec/type") != "ExternalName")
         .filter_map(|service| {
-            let reason = reason(evidence, service)?;
+            let reason = reason(evidence, service, &templates)?;
             Some(Unserved { service, reason })
         })
         .collect()
 }
 
-fn reason<'a>(evidence: &'a Evidence, service: &'a Life) -> Option<Reason<'a>> {
+fn reason<'a>(evidence: &'a Evidence, service: &'a Life, templates: &Templates<'a>) -> Option<Reason<'a>> {
     let selector = service.at("/spec/selector")?.as_object().filter(|selector| !selector.is_empty())?;
     if let Some(name) = unknown_port(evidence, service) {
         let pods = pods_behind(evidence, service).collect();
         return Some(Reason::Port { name, pods });
     }
-    let wants = Value::Object(selector.clone());
-    let matched = runs_pods(evidence, service).any(|(_, labels)| selects(&wants, labels));
-    if matched || has_ready_endpoint(evidence, service) {
+    // What is quickly found comes first: it is so of nearly every Service.
+    if pods_behind(evidence, service).next().is_some() || has_ready_endpoint(evidence, service) {
+        return None;
+    }
+    if templates.selected(service.text("/metadata/namespace"), selector) {
         return None;
     }
     let mut near: Vec<(usize, &Life, Vec<Differing>)> = runs_pods(evidence, service)
@@ -86,18 +91,48 @@ fn rank(life: &Life) -> usize {
     }
 }
 
-/// What runs pods in a Service's namespace, with the labels of these pods; pods themselves included.
-fn runs_pods<'a>(evidence: &'a Evidence, service: &'a Life) -> impl Iterator<Item = (&'a Life, Option<&'a Value>)> {
-    let namespace = service.text("/metadata/namespace");
-    let templates = RUNS_PODS.iter().flat_map(|kind| evidence.all(kind)).map(|life| {
+/// What runs pods, with the labels of these pods.
+fn templates(evidence: &Evidence) -> impl Iterator<Item = (&Life, Option<&Value>)> {
+    RUNS_PODS.iter().flat_map(|kind| evidence.all(kind)).map(|life| {
         let pointer = match life.text("/kind") {
             "CronJob" => "/spec/jobTemplate/spec/template/metadata/labels",
             _ => "/spec/template/metadata/labels",
         };
         (life, life.at(pointer))
-    });
+    })
+}
+
+/// The labels of what runs pods, by namespace and by each of them: there may be as many as there are Services.
+struct Templates<'a>(HashMap<(&'a str, &'a str, &'a str), Vec<&'a Value>>);
+
+impl<'a> Templates<'a> {
+    fn of(evidence: &'a Evidence) -> Self {
+        let mut found: HashMap<_, Vec<&Value>> = HashMap::new();
+        for (life, labels) in templates(evidence) {
+            for (key, value) in labels.and_then(Value::as_object).into_iter().flatten() {
+                let place = (life.text("/metadata/namespace"), key.as_str(), value.as_str().unwrap_or_default());
+                found.entry(place).or_default().extend(labels);
+            }
+        }
+        Self(found)
+    }
+
+    /// Whether any of them has all labels of a selector.
+    fn selected(&self, namespace: &str, selector: &Map<String, Value>) -> bool {
+        let found = selector
+            .iter()
+            .map(|(key, value)| self.0.get(&(namespace, key.as_str(), value.as_str().unwrap_or_default())));
+        let rarest = found.min_by_key(|found| found.map_or(0, Vec::len)).flatten();
+        let all = |labels: &Value| selector.iter().all(|(key, value)| labels.get(key) == Some(value));
+        rarest.is_some_and(|found| found.iter().any(|labels| all(labels)))
+    }
+}
+
+/// What runs pods in a Service's namespace, with the labels of these pods; pods themselves included.
+fn runs_pods<'a>(evidence: &'a Evidence, service: &'a Life) -> impl Iterator<Item = (&'a Life, Option<&'a Value>)> {
+    let namespace = service.text("/metadata/namespace");
     let pods = evidence.all("Pod").map(|pod| (pod, pod.at("/metadata/labels")));
-    templates
+    templates(evidence)
         .chain(pods)
         .filter(move |(life, _)| life.text("/metadata/namespace") == namespace)
 }

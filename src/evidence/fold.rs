@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::index::Index;
 use super::model::{Answer, Change, EngineStart, Entry, Fact, Header, LogLine, ObjectRef, ReleaseRecord, Timeline, Vantage};
@@ -385,6 +385,19 @@ impl Evidence {
     /// The objects of a kind that exist now and are owned by the object with this UID.
     pub fn owned<'a>(&'a self, kind: &str, uid: &str) -> impl Iterator<Item = &'a Life> + use<'a> {
         self.ever_owned(kind, uid).filter(|life| life.exists())
+    }
+
+    /// Every pod or EndpointSlice that was ever seen and has, or had last, all labels of a selector; in the order of [`Evidence::ever`]. A
+    /// selector without labels selects nothing.
+    pub fn ever_selected<'a>(&'a self, kind: &'a str, selector: &'a Map<String, Value>) -> impl Iterator<Item = &'a Life> + use<'a> {
+        let places = self.index.labelled(kind, selector);
+        let lives = places.flat_map(move |(namespace, name)| self.ever_named(kind, namespace, name));
+        lives.filter(move |life| {
+            let labels = life.at("/metadata/labels");
+            selector
+                .iter()
+                .all(|(key, value)| labels.and_then(|labels| labels.get(key)) == Some(value))
+        })
     }
 
     /// The events that exist now and may be about this object: kind and name agree.
