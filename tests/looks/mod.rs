@@ -27,6 +27,8 @@ use tokio_util::sync::CancellationToken;
 /// What has to be set for it, and a support-bundle program of troubleshoot's, where there is one.
 const WANTED: &str = "REKINDLE_LOOKS";
 const SUPPORT_BUNDLE: &str = "REKINDLE_SUPPORT_BUNDLE";
+/// What was seen and exported, by trial: where a look found something else, that is what its reason is found by.
+const FOLDER: &str = "target/looks";
 /// How long a program may take on a busy machine.
 const PROGRAM: Duration = Duration::from_mins(2);
 /// How long something is followed that never ends, as the tries of an engine that is told to go on.
@@ -89,11 +91,14 @@ impl Looks {
     }
 
     async fn ways(&self, broken: &Broken<'_>) -> Result<(), String> {
-        let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+        let folder = Path::new(FOLDER).join(broken.trial.to_string().replace("::", "--"));
+        // What was seen there before is of another run.
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
         let kubeconfig = Kubeconfig::read_from(broken.kubeconfig).map_err(|error| error.to_string())?;
         let at = At {
             broken,
-            folder: folder.path(),
+            folder: &folder,
             context: kubeconfig.current_context.unwrap_or_default(),
         };
         self.judge(broken, "diagnose", false, at.diagnose().await?);
@@ -127,8 +132,7 @@ impl Looks {
         let excused = less::is_known(&broken.trial.scenario, broken.causes, &looked.diagnosis)
             || export && !lacks.is_empty() && on_the_way(broken, &looked.diagnosis);
         if excused {
-            let lacks: Vec<_> = lacks.iter().map(|(what, _)| what.as_str()).collect();
-            tally.less.push(format!("{trial}: [{found}] without {}", lacks.join(", ")));
+            tally.less.push(format!("{trial}: [{found}]"));
         } else {
             self.note(&trial, format!("{way} found [{found}]"));
         }
