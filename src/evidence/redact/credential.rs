@@ -235,7 +235,6 @@ fn is_path(value: &str) -> bool {
         "/home/",
         "/mnt/",
         "/opt/",
-        "/root/",
         "/run/",
         "/secrets/",
         "/tmp/",
