@@ -3,10 +3,14 @@
 //! 1. From the file to the diagnosis, for each recording in the repository.
 //! 2. The same for 1,000, 10,000 and 100,000 objects: what fails in one release, among more and more of others that are well.
 //! 3. The same for more and more that fail at once, without a bound: each may be the other's cause.
+//! 4. What somebody exported, 100 MB of it.
+//!
+//! Arguments that name a part (`recordings`, `imports`) choose it; without one, all is measured.
 //!
 //! Machines are noisy: every line says n and the median.
 
 mod frame;
+mod imports;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -32,10 +36,22 @@ const FAULTS: [(usize, usize); 2] = [(30, 9), (300, 3)];
 const GROWTH: f64 = 14.0;
 
 fn main() -> ExitCode {
-    frame::run(measure)
+    frame::is_rekindle().unwrap_or_else(|| frame::run(measure))
 }
 
 fn measure() -> Result<bool, Error> {
+    let named = |part: &str| std::env::args().any(|argument| argument == part);
+    let mut holds = true;
+    if !named("imports") {
+        holds &= replays()?;
+    }
+    if !named("recordings") {
+        holds &= imports::measure()?;
+    }
+    Ok(holds)
+}
+
+fn replays() -> Result<bool, Error> {
     let folder = tempfile::tempdir()?;
     let mut holds = true;
     let mut files = recordings()?;

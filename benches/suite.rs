@@ -4,14 +4,16 @@
 //!    pauses in seconds.
 //! 2. Three scenarios on Helm 3 and 4, broken and twin, on a parked cluster; and what of it `baseline.sh` can do, by both.
 //! 3. Every scenario on every engine.
+//! 4. One look at namespaces of three sizes, against `kubectl describe`.
 //!
-//! Arguments that name a part (`parked`, `suite`, `whole`) choose it; without one, all three are measured.
+//! Arguments that name a part (`parked`, `suite`, `whole`, `looks`) choose it; without one, all are measured.
 //!
 //! Machines are noisy: every line says n and the median.
 
 #![allow(clippy::disallowed_methods, reason = "a benchmark lets time pass to measure what happens in it")]
 
 mod frame;
+mod looks;
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -33,7 +35,7 @@ use tokio_util::sync::CancellationToken;
 
 /// The scenarios that the script knows, and the one with a machine that comes late.
 const BASELINE: [&str; 3] = ["hook-target-unreachable", "ttl-deleted-job", "hook-budget-below-cold-start"];
-const PARTS: [&str; 3] = ["parked", "suite", "whole"];
+const PARTS: [&str; 4] = ["parked", "suite", "whole", "looks"];
 /// How long the cluster is parked when nothing else is said, and how often.
 const PAUSES: [u64; 5] = [2, 2, 2, 35, 35];
 /// How long to wait for something that takes a second.
@@ -43,7 +45,7 @@ const SCRIPT: Duration = Duration::from_mins(30);
 const LOOK: Duration = Duration::from_millis(10);
 
 fn main() -> ExitCode {
-    frame::run(|| tokio::runtime::Runtime::new()?.block_on(measure()))
+    frame::is_rekindle().unwrap_or_else(|| frame::run(|| tokio::runtime::Runtime::new()?.block_on(measure())))
 }
 
 async fn measure() -> Result<bool, Error> {
@@ -85,6 +87,9 @@ async fn measure() -> Result<bool, Error> {
                 ..options.clone()
             };
             holds &= whole(&all, &cancel).await?;
+        }
+        if wanted("looks") {
+            holds &= looks(&options, &tools, &cancel).await?;
         }
         Ok::<bool, Error>(holds)
     };
@@ -170,6 +175,14 @@ async fn pod(cluster: &Cluster, tools: &Toolchain) -> Result<f64, Error> {
         tokio::time::sleep(LOOK).await;
     }
     Ok(took)
+}
+
+/// One look, at namespaces of a cluster that does nothing else.
+async fn looks(options: &Options, tools: &Toolchain, cancel: &CancellationToken) -> Result<bool, Error> {
+    let mut wanted = cluster::Options::new(&options.toolchain.state);
+    wanted.name = "rekindle-bench".to_owned();
+    let cluster = Cluster::up(&wanted, tools, &Events::silent(), cancel).await?;
+    looks::measure(&cluster, tools).await
 }
 
 /// The whole suite warm; then what the baseline can do, by both.
