@@ -72,7 +72,9 @@ bench: standin ## How fast the harness is, against plain kind and a script; take
 	cargo bench --locked --bench suite -- $(PARKED)
 
 .PHONY: nightly
-nightly: standin build ## Every scenario with the durations as documented; takes long
+nightly: standin build ## Everything for longer: looks at what broke, inputs changed at random, durations as documented
+	REKINDLE_LOOKS=1 cargo test --locked --release --test scenarios -- ::broken
+	REKINDLE_MUTATIONS=600 cargo test --locked --release --test mutations
 	target/release/rekindle run --profile faithful $(ARGS)
 
 .PHONY: schema

@@ -355,3 +355,53 @@ async fn a_storage_secret_that_is_corrupt_is_told() {
         );
     }
 }
+
+/// A watch that breaks off in the middle, then is told that it is too old, and a list that has moved on meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_that_is_dropped_goes_on_where_the_list_is() {
+    let (lists, watches) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let api = Api::serve("quiet-token", move |path, query| {
+        let watched = query.contains("watch=");
+        match listed(path) {
+            Some("pods") if watched => match watches.fetch_add(1, Ordering::SeqCst) {
+                0 => Answer::BreaksOff(br#"{"type":"ADDED","object":{"kind":"Pod","metadata":{"na"#.to_vec()),
+                1 => Answer::Json(
+                    200,
+                    json!({"type": "ERROR", "object": {"kind": "Status", "code": 410, "reason": "Expired", "message": "too old resource version"}}),
+                ),
+                _ => Answer::Hangs,
+            },
+            Some("pods") => match lists.fetch_add(1, Ordering::SeqCst) {
+                0 => list(&[]),
+                _ => list(&[pod("billing")]),
+            },
+            _ if watched => Answer::Hangs,
+            _ => else_well(path),
+        }
+    })
+    .await;
+    let (kubeconfig, saved) = (api.file("kubeconfig"), api.file("saved.rekindle"));
+    let words = [
+        "watch",
+        "--release",
+        "web",
+        "--timeout",
+        "20s",
+        "--context",
+        "fake",
+        "--namespace",
+        "shop",
+    ];
+    let files = [("--kubeconfig", &kubeconfig), ("--save", &saved)];
+    let files = files
+        .iter()
+        .flat_map(|(option, file)| [(*option).to_owned(), file.to_string_lossy().into_owned()]);
+    let output = api::rekindle(words.iter().map(|word| (*word).to_owned()).chain(files).collect()).await;
+    let said = stderr(&output);
+    assert!(said.contains("Secret db-login does not exist"), "{said}");
+    // Nobody installs it, and what was seen is kept all the same.
+    assert_eq!(output.status.code(), Some(8), "{said}");
+    assert!(said.contains("release web neither succeeded nor failed within 20s"), "{said}");
+    let replayed = api::rekindle(vec!["replay".to_owned(), saved.to_string_lossy().into_owned()]).await;
+    assert!(flat(&replayed).contains("Secret db-login does not exist"), "{}", replayed.text());
+}
