@@ -1,6 +1,6 @@
 //! Whatever comes in, nothing panics: imports, release records and detectors on inputs that were right once and were changed at random.
 //!
-//! Each test takes as long as `REKINDLE_MUTATIONS` says, in seconds, or 10. An input follows from its seed: a test that fails prints it, and
+//! Each test takes as long as `REKINDLE_MUTATIONS` says, in seconds, or 20: a minute in all. An input follows from its seed: a test that fails prints it, and
 //! with it as `REKINDLE_SEED` that input is the first one.
 
 use std::io::Write as _;
@@ -48,7 +48,7 @@ fn told(name: &str) -> Option<u64> {
 /// Tries inputs for some time, each made by `make` from a seed of its own.
 fn try_all<T>(make: impl Fn(&mut Random) -> T, tried: impl Fn(&T)) {
     let seed = told("REKINDLE_SEED");
-    let until = Instant::now() + Duration::from_secs(told("REKINDLE_MUTATIONS").unwrap_or(10));
+    let until = Instant::now() + Duration::from_secs(told("REKINDLE_MUTATIONS").unwrap_or(20));
     let mut seeds = Random(seed.unwrap_or_else(|| jiff::Timestamp::now().as_nanosecond() as u64));
     let mut inputs = 0u64;
     loop {
