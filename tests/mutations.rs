@@ -1,7 +1,7 @@
 //! Whatever comes in, nothing panics: imports, release records and detectors on inputs that were right once and were changed at random.
 //!
-//! Each test takes as long as `REKINDLE_MUTATIONS` says, in seconds, or 20: a minute in all. An input follows from its seed: a test that fails prints it, and
-//! with it as `REKINDLE_SEED` that input is the first one.
+//! Each test takes as long as `REKINDLE_MUTATIONS` says, in seconds, or 20: a minute in all. An input follows from its seed: a test that
+//! fails prints it, and with it as `REKINDLE_SEED` that input is the first one.
 
 use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
