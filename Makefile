@@ -8,6 +8,9 @@ SHELL := /usr/bin/env bash
 ARGS ?=
 # How long `make bench` parks a cluster besides, in seconds.
 PARKED ?=
+# How long each target is fuzzed, in seconds.
+FUZZ ?= 20
+FUZZ_TARGETS := imports releases detectors
 CARGO_DENY := 0.18.9
 CACHE := $(or $(REKINDLE_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/rekindle)
 HOST = $(shell rustc -vV | sed -n 's/^host: //p')
@@ -40,17 +43,30 @@ run: standin build ## Run every scenario, set-up included; ARGS='SLUG --keep' fo
 	target/release/rekindle $(strip run $(ARGS))
 
 .PHONY: test
-test: lint standin ## Everything: format, clippy, all tests, and the scenarios on a real cluster
-	cargo test --locked --release
+test: lint standin fuzz ## Everything: format, clippy, all tests, a minute of fuzzing, and the scenarios on a real cluster
+	cargo test --locked --release --workspace
 
 .PHONY: lint
 lint: needs
-	cargo fmt --check
-	cargo clippy --locked --all-targets -- --deny warnings
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- --deny warnings
 
 .PHONY: check
 check: lint ## Format, clippy, and the tests that need no cluster
 	cargo test --locked --lib --test cli --test replay
+
+.PHONY: fuzz
+fuzz: needs ## Changes at random that nothing may panic at: 20 seconds for each target; FUZZ=600 for longer
+	@command -v g++ >/dev/null || { echo 'error: g++, which libFuzzer is built with, is not on the PATH: install it as the package g++, then run make again' >&2; exit 4; }
+	@# `--examples`, of which there are none: the dependencies get the features that tests ask for, and are built once for both.
+	RUSTC_WORKSPACE_WRAPPER='$(CURDIR)/fuzz/rustc' cargo build --locked --release --workspace --examples $(FUZZ_TARGETS:%=--bin %)
+	@for target in $(FUZZ_TARGETS); do \
+	  mkdir -p "target/fuzz/$$target"; \
+	  echo "fuzzing $$target for $(FUZZ)s"; \
+	  target/release/$$target -max_total_time=$(FUZZ) -timeout=20 -rss_limit_mb=1536 -max_len=1048576 -len_control=0 -print_final_stats=1 \
+	    -artifact_prefix="target/fuzz/$$target/" 2>"target/fuzz/$$target.log" || { tail -n 40 "target/fuzz/$$target.log" >&2; exit 1; }; \
+	  grep -E 'DONE|number_of_executed_units' "target/fuzz/$$target.log"; \
+	done
 
 .PHONY: deny
 deny: needs ## Licences, bans and sources of all dependencies
@@ -74,7 +90,7 @@ bench: standin ## How fast the harness is, against plain kind and a script; take
 .PHONY: nightly
 nightly: standin build ## Everything for longer: looks at what broke, inputs changed at random, durations as documented
 	REKINDLE_LOOKS=1 cargo test --locked --release --test scenarios -- ::broken
-	REKINDLE_MUTATIONS=600 cargo test --locked --release --test mutations
+	$(MAKE) fuzz FUZZ=600
 	target/release/rekindle run --profile faithful $(ARGS)
 
 .PHONY: schema

@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::evidence::{Engine, Evidence, Life, ObjectRef, ReleaseRecord};
+use crate::evidence::{Engine, Evidence, Life, ObjectRef, ReleaseRecord, moment};
 
 /// How an attempt stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -250,7 +250,7 @@ pub fn message(life: &Life) -> &str {
 }
 
 fn condition_time(life: &Life, kind: &str) -> Option<Timestamp> {
-    life.condition_object(kind)?.get("lastTransitionTime")?.as_str()?.parse().ok()
+    moment::parse(life.condition_object(kind)?.get("lastTransitionTime")?.as_str()?)
 }
 
 /// What Flux attempted for one of its objects, as far as the object and its record tell.

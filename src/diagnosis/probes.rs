@@ -11,7 +11,7 @@ use super::logs::{lines, of_last_run};
 use super::progress::{Container, concerns, event_text};
 use super::refusals::first;
 use crate::evidence::manifest::{list, pod_spec, spec_containers, text};
-use crate::evidence::{Evidence, Life};
+use crate::evidence::{Evidence, Life, moment};
 
 /// Which of a container's probes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -206,12 +206,12 @@ pub fn kills(evidence: &Evidence, pod: &Life, container: &str) -> Option<(Kind, 
 /// How long the last run of a container that has ended took.
 pub fn last_run(container: &Container<'_>) -> Option<SignedDuration> {
     let ended = container.ended()?;
-    let time = |pointer: &str| text(ended, pointer).parse::<Timestamp>().ok();
+    let time = |pointer: &str| moment::parse(text(ended, pointer));
     Some(time("/finishedAt")?.duration_since(time("/startedAt")?))
 }
 
 /// For how long a container has been running.
 pub fn runs_for(evidence: &Evidence, container: &Container<'_>) -> Option<SignedDuration> {
-    let started: Timestamp = text(container.status, "/state/running/startedAt").parse().ok()?;
+    let started = moment::parse(text(container.status, "/state/running/startedAt"))?;
     Some(evidence.since(started))
 }

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use super::attempt::{State, attempt};
-use crate::evidence::{Evidence, Life, ObjectRef};
+use crate::evidence::{Evidence, Life, ObjectRef, moment};
 
 /// How a Job stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub enum JobState {
 pub fn job_state(job: &Life) -> JobState {
     let since = |condition: &str| {
         job.condition_object(condition)
-            .and_then(|found| found.get("lastTransitionTime")?.as_str()?.parse().ok())
+            .and_then(|found| moment::parse(found.get("lastTransitionTime")?.as_str()?))
     };
     if job.condition("Complete") == "True" || job.condition("SuccessCriteriaMet") == "True" {
         return JobState::Complete {
@@ -229,7 +229,7 @@ pub fn killed(pod: &Life, container: &Container<'_>) -> bool {
         .map(|gone| gone - SignedDuration::from_secs(grace));
     let ended = container
         .ended()
-        .and_then(|ended| ended.get("finishedAt")?.as_str()?.parse::<Timestamp>().ok());
+        .and_then(|ended| moment::parse(ended.get("finishedAt")?.as_str()?));
     let ended_then = asked.zip(ended).is_some_and(|(asked, ended)| ended >= asked);
     (ended_then || asked.is_some() && never_ran(container)) && matches!(container.exit_code(), Some(137 | 143))
 }

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::progress::{JobState, concerns, controller, event_text, job_state, relevant};
 use super::{Citation, cite};
-use crate::evidence::{Evidence, Life, ObjectRef};
+use crate::evidence::{Evidence, Life, ObjectRef, moment};
 
 /// One refusal that still stands.
 #[derive(Debug)]
@@ -91,7 +91,7 @@ fn condition(workload: &Life) -> Option<(&str, Option<Timestamp>)> {
     let found = workload.condition_object("ReplicaFailure")?;
     let text = |key: &str| found.get(key).and_then(Value::as_str);
     let refused = text("status") == Some("True") && text("reason") == Some("FailedCreate");
-    let since = text("lastTransitionTime").and_then(|time| time.parse().ok());
+    let since = text("lastTransitionTime").and_then(moment::parse);
     text("message").filter(|_| refused).map(|message| (message, since))
 }
 

@@ -8,7 +8,7 @@ use regex::Regex;
 use serde_json::Value;
 
 use super::progress::{concerns, event_text};
-use crate::evidence::{Evidence, Life};
+use crate::evidence::{Evidence, Life, moment};
 
 /// Everything that schedulers and autoscalers said, by namespace and name of the pod.
 #[derive(Debug)]
@@ -173,12 +173,7 @@ fn turned_true(pod: &Life, condition: &str) -> Option<Timestamp> {
             .iter()
             .find(|found| found.get("type").and_then(Value::as_str) == Some(condition))?;
         let is_true = found.get("status").and_then(Value::as_str) == Some("True");
-        is_true.then(|| {
-            found
-                .get("lastTransitionTime")
-                .and_then(Value::as_str)
-                .and_then(|time| time.parse::<Timestamp>().ok())
-        })
+        is_true.then(|| found.get("lastTransitionTime").and_then(Value::as_str).and_then(moment::parse))
     };
     let (index, stated) = pod
         .versions

@@ -12,7 +12,7 @@ use super::services::{Backing, backing, pods_behind};
 use crate::evidence::address::{Address, host_of, is_loopback};
 use crate::evidence::declared::Declared;
 use crate::evidence::wording::Complaint;
-use crate::evidence::{Answer, Evidence, Life, Look, PrintedLine, Vantage};
+use crate::evidence::{Answer, Evidence, Life, Look, PrintedLine, Vantage, moment};
 
 /// Why an address was not reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -225,7 +225,7 @@ pub fn began(pod: &Life, container: &str) -> Timestamp {
         "/lastState/terminated/startedAt",
     ]
     .iter()
-    .find_map(|pointer| status?.status.pointer(pointer)?.as_str()?.parse().ok());
+    .find_map(|pointer| moment::parse(status?.status.pointer(pointer)?.as_str()?));
     started.unwrap_or_else(|| pod.first_seen())
 }
 

@@ -14,7 +14,7 @@ use super::references::declared_patience;
 use super::tries::began;
 use crate::evidence::loops::Patience;
 use crate::evidence::manifest::text;
-use crate::evidence::{Evidence, Life, PrintedLine};
+use crate::evidence::{Evidence, Life, PrintedLine, moment};
 
 /// How a wait stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -175,7 +175,7 @@ fn plain(pause: SignedDuration) -> String {
 
 fn ending(evidence: &Evidence, task: &Task<'_>, pod: &Life, container: &Container<'_>, printed: &[PrintedLine]) -> Option<Ending> {
     let ended = container.ended().filter(|_| !container.running());
-    let stated = ended.and_then(|ended| ended.get("finishedAt")?.as_str()?.parse::<Timestamp>().ok());
+    let stated = ended.and_then(|ended| moment::parse(ended.get("finishedAt")?.as_str()?));
     let finished = stated.or_else(|| seen_ended(pod, container.name));
     let last_line = printed.last().map(|line| line.line.stamp);
     let over = || {

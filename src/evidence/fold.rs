@@ -11,6 +11,7 @@ use super::index::Index;
 use super::model::{Answer, Change, EngineStart, Entry, Fact, Header, LogLine, ObjectRef, ReleaseRecord, Timeline, Vantage};
 use super::wording::{Complaint, complaint, shape};
 use crate::command::Stream;
+use crate::evidence::moment;
 
 /// How an object looked from one moment on.
 #[derive(Debug, Clone)]
@@ -115,7 +116,7 @@ impl Life {
 
     /// The time at a JSON pointer, as the API writes it.
     pub fn time(&self, pointer: &str) -> Option<Timestamp> {
-        self.at(pointer)?.as_str()?.parse().ok()
+        moment::parse(self.at(pointer)?.as_str()?)
     }
 
     /// The status of a condition: `True`, `False`, `Unknown`; empty where it has none of this type.

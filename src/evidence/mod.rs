@@ -11,6 +11,7 @@ mod left;
 pub mod loops;
 pub mod manifest;
 pub mod model;
+pub mod moment;
 pub mod names;
 mod recorder;
 pub mod recording;

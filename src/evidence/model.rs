@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::command::Stream;
+use crate::evidence::moment;
 
 /// Names one object of the cluster. Two references are the same object when kind, namespace and name agree and no UID contradicts.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -149,6 +150,7 @@ pub struct LogLine {
     #[serde(default)]
     pub restart: u32,
     /// The kubelet's own time stamp.
+    #[serde(deserialize_with = "moment::clamped")]
     pub stamp: Timestamp,
     pub text: String,
 }
@@ -163,7 +165,9 @@ pub struct Hook {
     pub weight: i64,
     /// Empty where the chart names none (Helm then behaves as with `before-hook-creation`).
     pub delete_policies: Vec<String>,
+    #[serde(default, deserialize_with = "moment::optional")]
     pub started_at: Option<Timestamp>,
+    #[serde(default, deserialize_with = "moment::optional")]
     pub completed_at: Option<Timestamp>,
     /// `Running`, `Succeeded`, `Failed`, `Unknown`; empty when it never ran.
     pub phase: String,
@@ -183,7 +187,9 @@ pub struct ReleaseRecord {
     pub description: String,
     pub chart: String,
     pub chart_version: String,
+    #[serde(default, deserialize_with = "moment::optional")]
     pub first_deployed: Option<Timestamp>,
+    #[serde(default, deserialize_with = "moment::optional")]
     pub last_deployed: Option<Timestamp>,
     pub hooks: Vec<Hook>,
     /// The objects of the manifest as rendered, without hooks, Secret values taken out.
@@ -260,6 +266,7 @@ pub enum Fact {
 /// A fact and the moment at which it was received.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Entry {
+    #[serde(deserialize_with = "moment::clamped")]
     pub at: Timestamp,
     #[serde(flatten)]
     pub fact: Fact,
@@ -273,6 +280,7 @@ pub struct Header {
     /// `rekindle` and its version.
     pub recorder: String,
     /// When somebody began to look; nothing before it was seen.
+    #[serde(deserialize_with = "moment::clamped")]
     pub observed_at: Timestamp,
     pub namespace: String,
     pub kubernetes_version: String,

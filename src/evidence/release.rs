@@ -14,6 +14,7 @@ use super::gates::{Surroundings, lookups};
 use super::manifest::text;
 use super::model::{Hook, ReleaseRecord, TemplateLookup};
 use super::redact::Redactor;
+use crate::evidence::moment;
 
 /// The most that a record may become when it is unpacked, in bytes. Kubernetes keeps at most 1 MiB of it packed.
 const LARGEST: u64 = 64 << 20;
@@ -225,7 +226,7 @@ fn looked_up(raw: &Raw) -> Vec<TemplateLookup> {
 
 /// Helm writes the zero time for what has not happened.
 fn time(text: &str) -> Option<Timestamp> {
-    text.parse::<Timestamp>().ok().filter(|time| *time > Timestamp::UNIX_EPOCH)
+    moment::parse(text).filter(|time| *time > Timestamp::UNIX_EPOCH)
 }
 
 fn documents(manifest: &str, redactor: &mut Redactor) -> Vec<Value> {

@@ -15,6 +15,7 @@ use super::pieces::{self, End, Held, LINE, Sink, Syntax, line};
 use super::place::{Hints, LogPlace, Place, place};
 use super::source::{Visitor, Want};
 use crate::evidence::collect::Kind;
+use crate::evidence::moment;
 
 const TOO_LARGE: &str = "the objects of the bundle are too large together";
 
@@ -154,7 +155,7 @@ impl<'a> Gathered<'a> {
     fn keep(&mut self, key: Key, object: Value, values: usize) {
         let age = |object: &Value| {
             let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str);
-            let created = text("/metadata/creationTimestamp").and_then(|time| time.parse::<Timestamp>().ok());
+            let created = text("/metadata/creationTimestamp").and_then(moment::parse);
             let version = text("/metadata/resourceVersion").and_then(|version| version.parse::<u64>().ok());
             (created, version)
         };

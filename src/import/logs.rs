@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use jiff::Timestamp;
 
 use super::place::LogPlace;
-use crate::evidence::LogLine;
+use crate::evidence::{LogLine, moment};
 
 /// The last lines that are kept of one log, and the most bytes of them: as much as a live look reads.
 pub const LINES: usize = 400;
@@ -83,13 +83,13 @@ fn stamped(line: &str) -> Option<(Timestamp, &str)> {
     let (stamp, text) = line.split_once(' ').unwrap_or((line, ""));
     let (_, fraction) = stamp.split_once('.')?;
     let digits = fraction.bytes().take_while(u8::is_ascii_digit).count();
-    (digits == 9).then(|| Some((stamp.parse().ok()?, text)))?
+    (digits == 9).then(|| Some((moment::parse(stamp)?, text)))?
 }
 
 fn begins_with_time(line: &str) -> Option<Timestamp> {
     let word = line.split(' ').next()?;
     // Anything shorter is no full time with its zone.
-    (word.len() >= "2026-01-02T03:04:05Z".len()).then(|| word.parse().ok())?
+    (word.len() >= "2026-01-02T03:04:05Z".len()).then(|| moment::parse(word))?
 }
 
 #[cfg(test)]

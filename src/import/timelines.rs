@@ -11,7 +11,7 @@ use super::{Format, Imported, Missing, Options, helm_storage, kubectl_get};
 use crate::evidence::collect::{KINDS, matters};
 use crate::evidence::manifest::{list, text};
 use crate::evidence::wording::{Complaint, complaint};
-use crate::evidence::{Entry, Fact, Header, LogLine, Recorder, Timeline};
+use crate::evidence::{Entry, Fact, Header, LogLine, Recorder, Timeline, moment};
 
 pub fn imported(mut gathered: Gathered<'_>, options: &Options) -> Imported {
     let format = format(&gathered);
@@ -232,7 +232,7 @@ fn statuses(pod: &Value) -> impl Iterator<Item = &Value> {
 
 fn container(status: &Value) -> Container {
     let restarts = status.get("restartCount").and_then(Value::as_u64);
-    let ended = |pointer| text(status, pointer).parse().ok();
+    let ended = |pointer| moment::parse(text(status, pointer));
     Container {
         name: text(status, "/name").to_owned(),
         restarts: restarts.and_then(|count| u32::try_from(count).ok()).unwrap_or(0),

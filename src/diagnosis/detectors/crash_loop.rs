@@ -22,7 +22,7 @@ use crate::diagnosis::needs::blamed_by;
 use crate::diagnosis::progress::{Container, JobState, containers, controller, job_state, killed, relevant};
 use crate::diagnosis::{Certainty, Citation, Class, Detector, Finding};
 use crate::evidence::manifest::text;
-use crate::evidence::{Evidence, Life, ObjectRef};
+use crate::evidence::{Evidence, Life, ObjectRef, moment};
 use crate::remedy::Remedy;
 
 pub const DETECTOR: Detector = Detector {
@@ -127,7 +127,7 @@ fn finding(
         .map(|ended| text(ended, "/reason"))
         .filter(|reason| !matches!(*reason, "" | "Error"));
     let reason = reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
-    let at = ended.and_then(|ended| text(ended, "/finishedAt").parse().ok());
+    let at = ended.and_then(|ended| moment::parse(text(ended, "/finishedAt")));
     let times = match (pods.len(), container.restarts()) {
         (2.., 0) => format!(", in {} pods", pods.len()),
         (2.., restarts) => format!(", in {} pods, the last one with {restarts} restarts", pods.len()),

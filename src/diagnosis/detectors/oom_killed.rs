@@ -22,7 +22,7 @@ use crate::diagnosis::logs::{last, lines};
 use crate::diagnosis::progress::{Container, JobState, containers, controller, job_state, relevant};
 use crate::diagnosis::{Certainty, Class, Detector, Finding};
 use crate::evidence::manifest::{pod_spec, spec_containers, text};
-use crate::evidence::{Evidence, Life};
+use crate::evidence::{Evidence, Life, moment};
 use crate::remedy::Remedy;
 
 pub const DETECTOR: Detector = Detector {
@@ -81,7 +81,7 @@ fn finding(evidence: &Evidence, pod: &Life, container: &Container<'_>) -> Option
     let code = container.exit_code().unwrap_or_default();
     let status = format!("container {name} terminated: OOMKilled, exit code {code}, {restarts} restarts");
     let mut citations = vec![
-        cite::observed(&pod.reference(), status, text(ended, "/finishedAt").parse().ok()),
+        cite::observed(&pod.reference(), status, moment::parse(text(ended, "/finishedAt"))),
         cite::declared(&subject, field),
     ];
     let printed = last(lines(evidence, pod.uid(), name), 1);

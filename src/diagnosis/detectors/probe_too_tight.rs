@@ -27,7 +27,7 @@ use crate::diagnosis::probes::{failures, kills, last_run, probe, runs_for};
 use crate::diagnosis::progress::{Container, containers, controller, relevant};
 use crate::diagnosis::{Certainty, Class, Detector, Finding};
 use crate::evidence::manifest::text;
-use crate::evidence::{Evidence, Life};
+use crate::evidence::{Evidence, Life, moment};
 
 use super::probe_path_wrong::is_wrong;
 
@@ -115,7 +115,7 @@ fn of_container(evidence: &Evidence, pod: &Life, container: &Container<'_>) -> O
                 duration(ran),
                 container.restarts()
             ),
-            text(ended, "/finishedAt").parse().ok(),
+            moment::parse(text(ended, "/finishedAt")),
         ),
     ];
     citations

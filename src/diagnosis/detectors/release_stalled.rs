@@ -30,7 +30,7 @@ use crate::diagnosis::progress::{Container, containers, controller, event_text, 
 use crate::diagnosis::references::{CONFIG_MAPS, SECRETS, needed};
 use crate::diagnosis::{Certainty, Citation, Class, Detector, Finding};
 use crate::evidence::manifest::{pod_spec, text};
-use crate::evidence::{Evidence, Life, ObjectRef};
+use crate::evidence::{Evidence, Life, ObjectRef, moment};
 use crate::remedy::Remedy;
 
 pub const DETECTOR: Detector = Detector {
@@ -64,7 +64,7 @@ impl Stalled {
         let condition = release.condition_object("Stalled")?;
         let field = |name: &str| condition.get(name).and_then(Value::as_str).unwrap_or_default();
         let current = release.number("/metadata/generation") == release.number("/status/observedGeneration");
-        let stated = field("lastTransitionTime").parse().ok();
+        let stated = moment::parse(field("lastTransitionTime"));
         let ended = attempt.ended_at?;
         (field("reason") == "RetriesExceeded" && current).then(|| Self {
             since: stated.unwrap_or(ended).min(ended),

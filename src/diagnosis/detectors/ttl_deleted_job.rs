@@ -35,7 +35,7 @@ use crate::diagnosis::progress::{containers, plain, pods_of, stuck};
 use crate::diagnosis::rollout::{lacks_something, missed_jobs, not_ready_at, pods_at, readiness, wait_is_over};
 use crate::diagnosis::{Certainty, Citation, Class, Detector, Finding};
 use crate::evidence::manifest::text;
-use crate::evidence::{Evidence, Life, ObjectRef};
+use crate::evidence::{Evidence, Life, ObjectRef, moment};
 use crate::remedy::Remedy;
 
 pub const DETECTOR: Detector = Detector {
@@ -195,7 +195,7 @@ impl Removal {
             })
             .filter(|version| version.at > job.first_seen())
             .map(|version| version.at - RECEIPT);
-        let due = (ended_at + SignedDuration::from_secs(ttl)).max(set_at.unwrap_or(ended_at));
+        let due = due(ended_at, ttl)?.max(set_at.unwrap_or(ended_at));
         // The controller deletes in the foreground: when it came is in the object, whatever took long afterwards.
         let asked = job.time("/metadata/deletionTimestamp").unwrap_or(gone);
         let unseen = evidence.gaps.iter().any(|(at, kind, _)| kind == "Job" && *at >= due && *at <= gone);
@@ -210,6 +210,12 @@ impl Removal {
     }
 }
 
+/// When a TTL has passed; nothing where no calendar has that moment, or none for what is compared with it.
+fn due(ended_at: Timestamp, ttl: i64) -> Option<Timestamp> {
+    let due = ended_at.checked_add(SignedDuration::from_secs(ttl)).ok()?;
+    due.checked_add(LATE).ok().map(|_| due)
+}
+
 /// When and where a Job was seen to have ended with success: in its condition, or else in as many pods as it needs.
 fn end(evidence: &Evidence, job: &Life) -> Option<(Timestamp, Citation)> {
     let reference = plain(&job.reference());
@@ -218,13 +224,13 @@ fn end(evidence: &Evidence, job: &Life) -> Option<(Timestamp, Citation)> {
     }
     if job.condition("Complete") == "True" {
         let condition = job.condition_object("Complete")?;
-        let since = text(condition, "/lastTransitionTime").parse().ok();
+        let since = moment::parse(text(condition, "/lastTransitionTime"));
         let at = since.or(job.time("/status/completionTime"))?;
         let citation = cite::observed(&reference, format!("condition Complete at {}", clock(at)), Some(at));
         return Some((at, citation));
     }
     let ended = |pod: &&Life| -> Option<Timestamp> {
-        let times = containers(pod).map(|container| text(container.ended()?, "/finishedAt").parse().ok());
+        let times = containers(pod).map(|container| moment::parse(text(container.ended()?, "/finishedAt")));
         (pod.text("/status/phase") == "Succeeded").then_some(())?;
         times.collect::<Option<Vec<Timestamp>>>()?.into_iter().max()
     };

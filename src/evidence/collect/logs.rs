@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use super::before::Printed;
 use super::hosts::{Hosts, Need, Seen};
 use crate::evidence::model::{Change, Fact, LogLine};
+use crate::evidence::moment;
 use crate::evidence::recorder::Recorder;
 use crate::evidence::wording::{Complaint, complaint};
 
@@ -118,7 +119,7 @@ pub fn containers(pod: &Value) -> Vec<Container> {
 pub fn line(template: &LogLine, line: &str) -> Option<LogLine> {
     let (stamp, text) = line.split_once(' ')?;
     Some(LogLine {
-        stamp: stamp.parse().ok()?,
+        stamp: moment::parse(stamp)?,
         text: cut(text, BYTES).trim_end().to_owned(),
         ..template.clone()
     })

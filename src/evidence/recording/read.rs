@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::{End, Ending, KIND, Preamble, Problem, ReadSoFar, RecordingError};
 use crate::evidence::model::{Change, Entry, Fact, Header};
+use crate::evidence::moment;
 
 /// What a recording may come to when it is unpacked.
 #[derive(Debug, Clone, Copy)]
@@ -136,6 +137,7 @@ impl Reader {
 fn entry(lines: &Lines) -> Result<Entry, Problem> {
     #[derive(Deserialize)]
     struct Seen<'a> {
+        #[serde(deserialize_with = "moment::clamped")]
         at: Timestamp,
         #[serde(borrow)]
         fact: Cow<'a, str>,

@@ -1,13 +1,13 @@
 //! What is left when nobody watched: the engine's words, the manifest with its TTL, and for an hour the event of the Job's end.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
-use super::{Removal, clock, finding, tracked_in};
+use super::{Removal, clock, due, finding, tracked_in};
 use crate::diagnosis::attempt::{Attempt, State};
 use crate::diagnosis::progress::event_text;
 use crate::diagnosis::{Certainty, Finding, cite};
 use crate::evidence::manifest::text;
-use crate::evidence::{Evidence, Life, ObjectRef};
+use crate::evidence::{Evidence, Life, ObjectRef, moment};
 
 /// Jobs that the engine says it did not find, that the manifest gives a TTL, and that nobody saw go.
 pub fn findings(evidence: &Evidence, attempt: &Attempt<'_>, missed: &[ObjectRef]) -> Vec<Finding> {
@@ -26,10 +26,11 @@ pub fn findings(evidence: &Evidence, attempt: &Attempt<'_>, missed: &[ObjectRef]
         match ended(evidence, &job) {
             End::Failed => None,
             End::Completed(event, at) => {
+                let due = due(at, ttl)?;
                 let removal = Removal {
                     ttl,
-                    due: at + SignedDuration::from_secs(ttl),
-                    gone: at + SignedDuration::from_secs(ttl),
+                    due,
+                    gone: due,
                     end: cite::observed(&event.reference(), format!("{} at {}", event_text(event), clock(at)), Some(at)),
                     ended_at: at,
                     seen: false,
@@ -72,7 +73,7 @@ fn ended<'a>(evidence: &'a Evidence, job: &ObjectRef) -> End<'a> {
             "BackoffLimitExceeded" | "DeadlineExceeded" | "PodFailurePolicy" => return End::Failed,
             "Completed" => {
                 let times = ["/lastTimestamp", "/eventTime", "/metadata/creationTimestamp"];
-                if let Some(at) = times.iter().find_map(|field| text(event.object(), field).parse().ok()) {
+                if let Some(at) = times.iter().find_map(|field| moment::parse(text(event.object(), field))) {
                     end = End::Completed(event, at);
                 }
             }

@@ -1,0 +1,58 @@
+//! Moments that something may be of. A calendar ends somewhere, and what is broken or made to do harm names its last moment: whatever is
+//! added to that has no place any more. So what comes in is bounded, and everything behind may add hours and years.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Deserializer};
+
+/// The first moment: 0001-01-01, which programs in Go write where they know none.
+const FIRST: Timestamp = Timestamp::constant(-62_135_596_800, 0);
+/// The last: 9000-01-01. The calendar ends with the year 9999.
+const LAST: Timestamp = Timestamp::constant(221_845_392_000, 0);
+
+/// A moment as the API writes it; nothing where it is none, or none of ours.
+pub fn parse(text: &str) -> Option<Timestamp> {
+    text.parse().ok().and_then(bounded)
+}
+
+fn bounded(at: Timestamp) -> Option<Timestamp> {
+    (FIRST..=LAST).contains(&at).then_some(at)
+}
+
+/// Reads a moment that has to be there.
+///
+/// # Errors
+/// As with any timestamp.
+pub fn clamped<'de, D: Deserializer<'de>>(from: D) -> Result<Timestamp, D::Error> {
+    Ok(Timestamp::deserialize(from)?.clamp(FIRST, LAST))
+}
+
+/// Reads a moment that may be absent, and is where it is none of ours.
+///
+/// # Errors
+/// As with any timestamp.
+pub fn optional<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Timestamp>, D::Error> {
+    Ok(Option::<Timestamp>::deserialize(from)?.and_then(bounded))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_years_may_be_added_to() {
+        assert_eq!(parse("0001-01-01T00:00:00Z"), Some(FIRST));
+        assert!(parse("2026-01-02T03:04:05Z").is_some());
+        assert_eq!(parse("9999-12-30T22:00:00.999999999Z"), None);
+        assert_eq!(parse("-009999-01-02T01:59:59Z"), None);
+        assert_eq!(parse("soon"), None);
+    }
+
+    #[test]
+    fn what_is_noted_is_moved_to_the_nearest() {
+        let at = |text: &str| clamped(serde_json::Value::from(text)).ok();
+        assert_eq!(at("9999-12-30T22:00:00Z"), Some(LAST));
+        assert_eq!(at("-009999-01-02T01:59:59Z"), Some(FIRST));
+        assert_eq!(at("2026-01-02T03:04:05Z"), parse("2026-01-02T03:04:05Z"));
+        assert_eq!(optional(serde_json::json!("9999-12-30T22:00:00Z")).ok(), Some(None));
+    }
+}
