@@ -164,21 +164,23 @@ fn own_record<'a>(evidence: &'a Evidence, engine: &Engine) -> Option<&'a Release
     let start = &engine.start;
     let tolerance = SignedDuration::from_secs(1);
     // What was written before this run began belongs to an earlier one.
-    let (_, newest) = evidence
+    evidence
         .release_received(&start.release)
         .filter(|(at, _)| *at + tolerance >= engine.started_at)?;
-    // An engine that goes back after a failure writes a revision of its own for that: `Rollback to 1`, or `Release "x" failed: …` where
-    // an upgrade that fails says `Upgrade "x" failed: …`.
-    let goes_back = |record: &&ReleaseRecord| {
-        record.status == "pending-rollback"
-            || record.description.starts_with("Rollback ")
-            || start.operation == "upgrade" && record.description.starts_with("Release \"")
-    };
-    if goes_back(&newest) {
-        evidence.revisions(&start.release).find(|record| !goes_back(record))
-    } else {
-        Some(newest)
-    }
+    attempted(evidence, &start.release)
+}
+
+/// The newest record of a release that is none of going back.
+fn attempted<'a>(evidence: &'a Evidence, release: &str) -> Option<&'a ReleaseRecord> {
+    evidence.revisions(release).find(|record| !goes_back(record))
+}
+
+/// An engine that goes back after a failure writes a revision of its own for that: `Rollback to 1`, or, where the going back fails, `Release
+/// "x" failed: …` as an install that fails does, where an upgrade that fails says `Upgrade "x" failed: …`.
+fn goes_back(record: &ReleaseRecord) -> bool {
+    record.status == "pending-rollback"
+        || record.description.starts_with("Rollback ")
+        || record.revision > 1 && record.description.starts_with("Release \"")
 }
 
 /// Without an engine that was watched, the record of the release that did not succeed speaks for it.
@@ -261,7 +263,7 @@ pub fn of_flux<'a>(evidence: &'a Evidence, life: &'a Life) -> Attempt<'a> {
         .map(|pointer| life.text(pointer))
         .find(|name| !kustomization && !name.is_empty())
         .unwrap_or(life.name());
-    let record = evidence.release(release).filter(|_| !kustomization);
+    let record = attempted(evidence, release).filter(|_| !kustomization);
     let state = match life.condition("Ready") {
         "True" => State::Succeeded,
         "False" => State::Failed,
