@@ -87,13 +87,13 @@ impl<'a> Probe<'a> {
     }
 
     pub fn period(&self) -> SignedDuration {
-        SignedDuration::from_secs(self.seconds("periodSeconds", 10).max(1))
+        moment::seconds(self.seconds("periodSeconds", 10).max(1))
     }
 
     /// How long a container that never answers is borne.
     pub fn budget(&self) -> SignedDuration {
         let times = i32::try_from(self.seconds("failureThreshold", 3).max(1)).unwrap_or(i32::MAX);
-        SignedDuration::from_secs(self.seconds("initialDelaySeconds", 0)) + self.period() * times
+        moment::lasting(moment::seconds(self.seconds("initialDelaySeconds", 0)).saturating_add(self.period().saturating_mul(times)))
     }
 
     /// `initialDelaySeconds 1 + periodSeconds 2 × failureThreshold 3 = 7s`

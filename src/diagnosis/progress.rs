@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::attempt::{State, attempt};
@@ -224,9 +224,7 @@ pub fn containers(pod: &Life) -> impl Iterator<Item = Container<'_>> {
 /// Whether the container ended because its pod was deleted, as a Job does with its pods at its deadline: that is no error of its own.
 pub fn killed(pod: &Life, container: &Container<'_>) -> bool {
     let grace = pod.number("/metadata/deletionGracePeriodSeconds").unwrap_or(0);
-    let asked = pod
-        .time("/metadata/deletionTimestamp")
-        .map(|gone| gone - SignedDuration::from_secs(grace));
+    let asked = pod.time("/metadata/deletionTimestamp").map(|gone| gone - moment::seconds(grace));
     let ended = container
         .ended()
         .and_then(|ended| moment::parse(ended.get("finishedAt")?.as_str()?));

@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::declared::{ConfigMaps, environment};
 use super::manifest::{spec_containers, text};
 use super::script::{CONNECTS, Part, expand, parts};
+use crate::evidence::moment;
 
 /// How long a script goes on asking before it gives up.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,7 +43,9 @@ impl Patience {
 /// A duration that many times over; nothing where that is longer than anybody waits.
 pub fn times(duration: SignedDuration, times: u64) -> Option<SignedDuration> {
     let milliseconds = i64::try_from(duration.as_millis()).ok()?;
-    Some(SignedDuration::from_millis(milliseconds.checked_mul(i64::try_from(times).ok()?)?))
+    Some(moment::lasting(SignedDuration::from_millis(
+        milliseconds.checked_mul(i64::try_from(times).ok()?)?,
+    )))
 }
 
 /// How long a container's scripts go on asking this host; where none names it, how long they go on asking at all.
@@ -313,7 +316,7 @@ impl Script {
     fn clock(&self, text: &str) -> Option<SignedDuration> {
         let own = all(&TESTED, text).find(|found| group(found, &[1, 4]) == "SECONDS");
         if let Some(seconds) = own.and_then(|found| self.number(group(&found, &[3, 6]))) {
-            return Some(SignedDuration::from_secs(seconds));
+            return Some(moment::seconds(seconds));
         }
         all(&DEADLINE, &self.text).find_map(|found| {
             let name = group(&found, &[1]);
@@ -321,7 +324,7 @@ impl Script {
             let compared = (text.contains("date +%s") || text.contains("SECONDS")) && group(&found, &[2]) != name;
             let meant = [format!("${name}"), format!("${{{name}}}")].iter().any(|used| text.contains(used));
             let seconds = (compared && meant).then(|| self.number(group(&found, &[3]))).flatten()?;
-            Some(SignedDuration::from_secs(seconds))
+            Some(moment::seconds(seconds))
         })
     }
 
@@ -364,6 +367,7 @@ impl Script {
         SignedDuration::try_from_secs_f64(seconds * factor)
             .ok()
             .filter(|time| !time.is_negative())
+            .map(moment::lasting)
     }
 
     fn number(&self, text: &str) -> Option<i64> {

@@ -97,7 +97,7 @@ pub struct EngineStart {
 
 impl EngineStart {
     pub fn timeout(&self) -> SignedDuration {
-        SignedDuration::from_millis(i64::try_from(self.timeout_ms).unwrap_or(i64::MAX))
+        moment::lasting(SignedDuration::from_millis(i64::try_from(self.timeout_ms).unwrap_or(i64::MAX)))
     }
 
     /// Whether the engine waits for the resources of a release, beside its hooks (for hooks it always does).

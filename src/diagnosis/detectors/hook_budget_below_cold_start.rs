@@ -33,7 +33,7 @@ use crate::diagnosis::progress::{JobState, controller};
 use crate::diagnosis::scheduling::Scheduling;
 use crate::diagnosis::waits::Ending;
 use crate::diagnosis::{Certainty, Citation, Class, Detector, Finding};
-use crate::evidence::Evidence;
+use crate::evidence::{Evidence, moment};
 use crate::remedy::Remedy;
 
 pub const DETECTOR: Detector = Detector {
@@ -182,7 +182,7 @@ fn limits(task: &Task<'_>, attempt: Option<&Attempt<'_>>) -> Vec<(&'static str, 
         .and_then(|attempt| attempt.timeout)
         .map(|timeout| ("the engine's timeout", timeout));
     let own = task.latest.number("/spec/activeDeadlineSeconds");
-    let own = own.map(|seconds| ("activeDeadlineSeconds", SignedDuration::from_secs(seconds)));
+    let own = own.map(|seconds| ("activeDeadlineSeconds", moment::seconds(seconds)));
     engines.into_iter().chain(own).collect()
 }
 

@@ -30,7 +30,7 @@ use crate::diagnosis::progress::JobState;
 use crate::diagnosis::scheduling::Scheduling;
 use crate::diagnosis::waits::Ending;
 use crate::diagnosis::{Certainty, Citation, Class, Detector, Finding};
-use crate::evidence::{Evidence, Life, PrintedLine};
+use crate::evidence::{Evidence, Life, PrintedLine, moment};
 
 pub const DETECTOR: Detector = Detector {
     slug: "hook-timeout-too-short",
@@ -154,7 +154,7 @@ fn own_deadline(evidence: &Evidence, task: &Task<'_>, held: Option<&HeldUp<'_>>)
                 None => "it still advanced when its own deadline ended it".to_owned(),
             },
             kind: "raise-active-deadline",
-            budget: SignedDuration::from_secs(seconds),
+            budget: moment::seconds(seconds),
             need,
             begun: started(task),
             citations,

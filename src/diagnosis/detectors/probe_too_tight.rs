@@ -61,7 +61,7 @@ fn of_container(evidence: &Evidence, pod: &Life, container: &Container<'_>) -> O
     let (budget, ran) = (probe.budget(), last_run(container)?);
     let ended = container.ended()?;
     let told_to = matches!(container.exit_code(), Some(0 | 137 | 143)) && text(ended, "/reason") != "OOMKilled";
-    let grace = SignedDuration::from_secs(pod.number("/spec/terminationGracePeriodSeconds").unwrap_or(GRACE));
+    let grace = moment::seconds(pod.number("/spec/terminationGracePeriodSeconds").unwrap_or(GRACE));
     // Each run ends at the budget, or soon after it where the container takes its time to end.
     let at_start = ran + IMPRECISION >= budget && ran <= budget + probe.period() + grace + IMPRECISION;
     if !told_to || !at_start || is_wrong(evidence, pod, container.name, kind) {

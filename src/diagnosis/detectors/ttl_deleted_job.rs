@@ -195,7 +195,7 @@ impl Removal {
             })
             .filter(|version| version.at > job.first_seen())
             .map(|version| version.at - RECEIPT);
-        let due = due(ended_at, ttl)?.max(set_at.unwrap_or(ended_at));
+        let due = due(ended_at, ttl).max(set_at.unwrap_or(ended_at));
         // The controller deletes in the foreground: when it came is in the object, whatever took long afterwards.
         let asked = job.time("/metadata/deletionTimestamp").unwrap_or(gone);
         let unseen = evidence.gaps.iter().any(|(at, kind, _)| kind == "Job" && *at >= due && *at <= gone);
@@ -210,10 +210,9 @@ impl Removal {
     }
 }
 
-/// When a TTL has passed; nothing where no calendar has that moment, or none for what is compared with it.
-fn due(ended_at: Timestamp, ttl: i64) -> Option<Timestamp> {
-    let due = ended_at.checked_add(SignedDuration::from_secs(ttl)).ok()?;
-    due.checked_add(LATE).ok().map(|_| due)
+/// When a TTL has passed.
+fn due(ended_at: Timestamp, ttl: i64) -> Timestamp {
+    ended_at + moment::seconds(ttl)
 }
 
 /// When and where a Job was seen to have ended with success: in its condition, or else in as many pods as it needs.

@@ -26,7 +26,7 @@ pub fn findings(evidence: &Evidence, attempt: &Attempt<'_>, missed: &[ObjectRef]
         match ended(evidence, &job) {
             End::Failed => None,
             End::Completed(event, at) => {
-                let due = due(at, ttl)?;
+                let due = due(at, ttl);
                 let removal = Removal {
                     ttl,
                     due,
