@@ -1,5 +1,7 @@
 //! How long a script goes on asking: the loops around what it connects with, as far as they can be read.
 
+mod words;
+
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
@@ -11,6 +13,7 @@ use super::declared::{ConfigMaps, environment};
 use super::manifest::{spec_containers, text};
 use super::script::{CONNECTS, Part, expand, parts};
 use crate::evidence::moment;
+use words::words;
 
 /// How long a script goes on asking before it gives up.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,16 +88,7 @@ struct Loop {
     body: String,
 }
 
-/// A word of a script, and whether a command begins there.
-struct Word {
-    start: usize,
-    end: usize,
-    command: bool,
-}
-
 const LOOPS: &[&str] = &["for", "until", "while"];
-/// Words after which another command begins.
-const LEADS: &[&str] = &["!", "do", "elif", "else", "if", "then", "time", "until", "while", "{"];
 
 /// A pattern that is compiled at its first use.
 macro_rules! pattern {
@@ -426,52 +420,6 @@ fn step(text: &str, name: &str, script: &Script) -> Option<i64> {
         Some(signed(group(&found, &[2, 3, 6]), 1))
     };
     some.or_else(added).or_else(one).filter(|step| *step != 0)
-}
-
-fn words(script: &str) -> Vec<Word> {
-    let mut words = Vec::new();
-    let mut command = true;
-    let mut letters = script.char_indices().peekable();
-    while let Some(&(start, letter)) = letters.peek() {
-        match letter {
-            '\n' | ';' | '&' | '|' | '(' | ')' => {
-                command = true;
-                letters.next();
-            }
-            letter if letter.is_whitespace() => {
-                letters.next();
-            }
-            '#' => while letters.next_if(|(_, letter)| *letter != '\n').is_some() {},
-            _ => {
-                let end = word_end(script, start);
-                while letters.next_if(|(at, _)| *at < end).is_some() {}
-                words.push(Word { start, end, command });
-                command = command && LEADS.contains(&&script[start..end]);
-            }
-        }
-    }
-    words
-}
-
-/// Where a word ends: at the first blank or operator that is neither quoted nor within `$(…)`.
-fn word_end(script: &str, start: usize) -> usize {
-    let mut quote = None;
-    let mut depth = 0_usize;
-    let mut before = ' ';
-    for (at, letter) in script[start..].char_indices() {
-        match (quote, letter) {
-            (Some(open), _) if letter == open && before != '\\' => quote = None,
-            (Some(_), _) => {}
-            (None, '"' | '\'') if before != '\\' => quote = Some(letter),
-            (None, '(') if before == '$' || depth > 0 => depth += 1,
-            (None, ')') if depth > 0 => depth -= 1,
-            (None, ';' | '&' | '|' | '(' | ')') if depth == 0 => return start + at,
-            (None, _) if letter.is_whitespace() && depth == 0 => return start + at,
-            _ => {}
-        }
-        before = letter;
-    }
-    script.len()
 }
 
 #[cfg(test)]

@@ -2,11 +2,12 @@
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read as _};
 
 use tar::{Archive, EntryType};
 
 use super::limits::Limits;
+use super::links;
 use super::source::{Visitor, Want, told};
 
 /// The size of a header, and of everything in an archive.
@@ -23,22 +24,43 @@ pub fn begins(head: &[u8]) -> bool {
 
 /// Reads every file of an archive, as far as it goes.
 pub fn read(reader: &mut dyn BufRead, limits: &Limits, visitor: &mut dyn Visitor) {
-    let mut last = "its beginning".to_owned();
-    if let Err(error) = entries(reader, limits, visitor, &mut last) {
-        visitor.left_out(&format!("what comes after {last}"), &told(&error));
+    let mut read = Read {
+        last: "its beginning".to_owned(),
+        ..Read::default()
+    };
+    if let Err(error) = entries(reader, limits, visitor, &mut read) {
+        visitor.left_out(&format!("what comes after {}", read.last), &told(&error));
+    }
+    for (name, to) in &read.links {
+        let target = to.as_ref().and_then(|to| links::target(name, to));
+        if target.is_none_or(|target| !read.seen.contains(&read.hash.hash_one(target))) {
+            visitor.left_out(name, "links are not followed");
+        }
     }
 }
 
-fn entries(reader: &mut dyn BufRead, limits: &Limits, visitor: &mut dyn Visitor, last: &mut String) -> io::Result<()> {
+/// How far an archive was read.
+#[derive(Default)]
+struct Read {
+    /// The file that was read last.
+    last: String,
+    /// The names of all files, of which there may be many.
+    seen: HashSet<u64>,
+    hash: RandomState,
+    /// The links, and where each leads to.
+    links: Vec<(String, Option<String>)>,
+}
+
+fn entries(reader: &mut dyn BufRead, limits: &Limits, visitor: &mut dyn Visitor, read: &mut Read) -> io::Result<()> {
     let mut archive = Archive::new(reader);
     // A name that is longer than a header has room for stands in an entry of its own before it. Those are read here and not by the
     // archive, which would take one of any length.
     let mut long: Option<Vec<u8>> = None;
-    let (mut seen, hash) = (HashSet::new(), RandomState::new());
+    let mut long_link: Option<Vec<u8>> = None;
     for (number, entry) in archive.entries()?.raw(true).enumerate() {
         let mut entry = entry?;
         if number >= limits.entries {
-            visitor.left_out(&format!("what comes after {last}"), "there are too many files");
+            visitor.left_out(&format!("what comes after {}", read.last), "there are too many files");
             return Ok(());
         }
         let kind = entry.header().entry_type();
@@ -48,37 +70,53 @@ fn entries(reader: &mut dyn BufRead, limits: &Limits, visitor: &mut dyn Visitor,
                 continue;
             }
             EntryType::XHeader => {
-                long = name_about(&bytes(&mut entry, ABOUT)?).or(long);
+                let about = bytes(&mut entry, ABOUT)?;
+                long = told_about(&about, b"path=").or(long);
+                long_link = told_about(&about, b"linkpath=").or(long_link);
                 continue;
             }
-            EntryType::GNULongLink | EntryType::XGlobalHeader => continue,
+            EntryType::GNULongLink => {
+                long_link = Some(bytes(&mut entry, NAME)?);
+                continue;
+            }
+            EntryType::XGlobalHeader => continue,
             _ => {}
         }
         let name = long.take().unwrap_or_else(|| entry.header().path_bytes().into_owned());
-        let name = String::from_utf8_lossy(&name).trim_end_matches('\0').to_owned();
+        let name = as_text(&name);
+        let link = long_link
+            .take()
+            .or_else(|| entry.header().link_name_bytes().map(|name| name.into_owned()));
         let problem = match kind {
             EntryType::Directory => continue,
             EntryType::Regular | EntryType::Continuous => problem(&name, limits),
-            EntryType::Symlink | EntryType::Link => Some("links are not followed"),
+            EntryType::Symlink | EntryType::Link => {
+                read.links.push((name, link.as_deref().map(as_text)));
+                continue;
+            }
             _ => Some("it is neither a file nor a folder"),
         };
         if let Some(problem) = problem {
             visitor.left_out(&name, problem);
             continue;
         }
-        if !seen.insert(hash.hash_one(&name)) {
+        if !read.seen.insert(read.hash.hash_one(links::name(&name))) {
             visitor.left_out(&name, "another file of that name came before it");
             continue;
         }
         if visitor.wants(&name) != Want::Nothing {
             visitor.file(&name, &mut BufReader::with_capacity(BLOCK << 6, &mut entry))?;
         }
-        *last = name;
+        read.last = name;
     }
     Ok(())
 }
 
-fn bytes(entry: &mut impl Read, most: u64) -> io::Result<Vec<u8>> {
+fn as_text(name: &[u8]) -> String {
+    String::from_utf8_lossy(name).trim_end_matches('\0').to_owned()
+}
+
+fn bytes(entry: &mut impl io::Read, most: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     entry.take(most + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > most {
@@ -87,14 +125,14 @@ fn bytes(entry: &mut impl Read, most: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The name in what stands before a file about it: lines such as `27 path=a/long/name`, each with its own length before it.
-fn name_about(about: &[u8]) -> Option<Vec<u8>> {
+/// What stands before a file about it: lines such as `27 path=a/long/name`, each with its own length before it.
+fn told_about(about: &[u8], key: &[u8]) -> Option<Vec<u8>> {
     let mut rest = about;
     while let Some(blank) = rest.iter().position(|byte| *byte == b' ') {
         let length: usize = std::str::from_utf8(&rest[..blank]).ok()?.parse().ok()?;
         let line = rest.get(blank + 1..length)?;
         rest = rest.get(length..)?;
-        if let Some(name) = line.strip_prefix(b"path=") {
+        if let Some(name) = line.strip_prefix(key) {
             return Some(name.strip_suffix(b"\n").unwrap_or(name).to_vec());
         }
     }
@@ -130,9 +168,11 @@ mod tests {
 
     #[test]
     fn a_name_is_read_from_what_stands_before_a_file() {
-        assert_eq!(name_about(b"10 size=7\n12 path=a/b\n"), Some(b"a/b".to_vec()));
-        assert_eq!(name_about(b"99 path=a\n"), None);
-        assert_eq!(name_about(b"0 path=a\n"), None);
-        assert_eq!(name_about(b"x"), None);
+        let of = |about| told_about(about, b"path=");
+        assert_eq!(of(b"10 size=7\n12 path=a/b\n"), Some(b"a/b".to_vec()));
+        assert_eq!(of(b"14 linkpath=c\n"), None);
+        assert_eq!(of(b"99 path=a\n"), None);
+        assert_eq!(of(b"0 path=a\n"), None);
+        assert_eq!(of(b"x"), None);
     }
 }

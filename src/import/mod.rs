@@ -15,6 +15,7 @@ mod helm_storage;
 mod json;
 mod kubectl_get;
 mod limits;
+mod links;
 mod logs;
 mod must_gather;
 mod objects;

@@ -14,6 +14,7 @@ use rustix::fs::OFlags;
 use super::archive;
 use super::error::ImportError;
 use super::limits::Limits;
+use super::links;
 use super::logs::BYTES;
 
 /// How much of a file is wanted.
@@ -211,7 +212,11 @@ pub fn folder(root: &Path, limits: &Limits, visitor: &mut dyn Visitor) {
             continue;
         }
         if kind.is_symlink() {
-            visitor.left_out(&name, "links are not followed");
+            let to = fs::read_link(&path).ok().and_then(|to| links::target(&name, to.to_str()?));
+            let own = to.is_some_and(|to| fs::symlink_metadata(root.join(to)).is_ok_and(|target| target.is_file()));
+            if !own {
+                visitor.left_out(&name, "links are not followed");
+            }
             continue;
         }
         if !kind.is_file() {

@@ -271,7 +271,8 @@ impl At<'_> {
         self.write("spec.yaml", SPEC.replace("NAMESPACE", self.broken.namespace).as_bytes())?;
         let bundle = self.folder.join("bundle.tar.gz");
         let command = self
-            .program(bundler, &["--interactive=false", "--output"])
+            .program(bundler, &["--interactive=false"])
+            .arg("--output")
             .arg(&bundle)
             .arg(self.folder.join("spec.yaml"));
         // It tells by its status what its own analysers think.

@@ -180,6 +180,8 @@ fn nothing_is_followed_out_of_a_bundle() {
     symlink(outside.path(), bundle.path().join("link")).unwrap();
     symlink(bundle.path(), bundle.path().join("circle")).unwrap();
     symlink("/dev/zero", bundle.path().join("zero.json")).unwrap();
+    // This one is read at its own place.
+    symlink("a.yaml", bundle.path().join("same.yaml")).unwrap();
     rustix::fs::mknodat(
         rustix::fs::CWD,
         bundle.path().join("pipe.json"),
