@@ -8,7 +8,7 @@ use crate::diagnosis::inits::{blocked, current};
 use crate::diagnosis::progress::{JobState, controller, event, event_text, job_state, plain, pods_behind, ready, relevant, stuck};
 use crate::diagnosis::refusals::{Refusal, refusal};
 use crate::diagnosis::refused::refused;
-use crate::evidence::{Evidence, Life};
+use crate::evidence::{Evidence, Life, ObjectRef};
 
 /// Adds what a release waits for, and below it what its pods do.
 pub fn add_below(evidence: &Evidence, symptoms: &mut Symptoms, parent: usize, blocker: &Blocker, settled: bool) {
@@ -121,24 +121,49 @@ pub fn add_unhealthy(evidence: &Evidence, symptoms: &mut Symptoms) {
             add_task(evidence, symptoms, &task);
         }
     }
+    let jobs_unlisted = !evidence.watched("Job") && attempt(evidence).is_none();
+    let mut alone: Vec<(ObjectRef, &Life)> = Vec::new();
     for pod in relevant(evidence, "Pod") {
+        // A pod of a Job is ready while it runs in a loop; where Jobs are known, that is told of the Job.
+        let looping = jobs_unlisted && pod.text("/metadata/ownerReferences/0/kind") == "Job" && doing(evidence, pod).is_some();
         // Most pods are ready, and whose they are takes longer to find out.
-        if ready(pod) || trouble(evidence, pod).is_none() && !waits(pod) || symptoms.holds(&pod.reference()) {
+        if ready(pod) && !looping || symptoms.holds(&pod.reference()) {
             continue;
         }
-        if controller(evidence, pod) == plain(&pod.reference()) {
-            let (statement, since) = says(evidence, pod);
-            symptoms.push(Symptom {
-                subject: pod.reference(),
-                about: Vec::new(),
-                statement,
-                since,
-                by: since,
-                parent: None,
-                settled: !patient,
-            });
+        let troubled = trouble(evidence, pod).is_some() || waits(pod);
+        if !troubled && !looping {
+            continue;
+        }
+        let top = controller(evidence, pod);
+        let own = top == plain(&pod.reference());
+        // Some exports hold pods and no Jobs: their pods have to speak for themselves.
+        if own && troubled || !own && unlisted(evidence, &top) && !symptoms.holds(&top) {
+            alone.push((top, pod));
         }
     }
+    // What is tried again and again fails for what its latest pod fails for.
+    alone.sort_by_cached_key(|(top, pod)| (top.clone(), created(pod)));
+    for (index, (top, pod)) in alone.iter().enumerate() {
+        if alone.get(index + 1).is_some_and(|(next, _)| next == top) {
+            continue;
+        }
+        let (statement, since) = says(evidence, pod);
+        symptoms.push(Symptom {
+            subject: pod.reference(),
+            about: Vec::new(),
+            statement,
+            since,
+            by: since,
+            parent: None,
+            settled: !patient,
+        });
+    }
+}
+
+/// Whether nothing is known of an object, and nothing follows from that.
+fn unlisted(evidence: &Evidence, object: &ObjectRef) -> bool {
+    let namespace = object.namespace.as_deref().unwrap_or_default();
+    !evidence.watched(&object.kind) && evidence.ever_named(&object.kind, namespace, &object.name).is_empty()
 }
 
 /// Adds pods that are ready and are refused what they ask for again and again.
