@@ -13,7 +13,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rekindle::diagnosis::{Diagnosis, diagnose};
 use rekindle::evidence::{Evidence, Fact, Recording, ReleaseRecord, Timeline, left};
-use rekindle::import::{self, Imported, Options};
+use rekindle::import::{self, Format, Imported, Options};
 use serde_json::{Value, json};
 
 /// Kind, plural, and the group's folder in a must-gather.
@@ -353,5 +353,31 @@ fn an_export_tells_what_a_look_tells_or_what_it_lacks() {
     for (format, least) in [("kubectl get", 2.0 / 3.0), ("must-gather", 0.5), ("support bundle", 0.5)] {
         let same = same.get(format).copied().unwrap_or_default();
         assert!(f64::from(same) >= f64::from(looks) * least, "{same} of {looks} as {format}");
+    }
+}
+
+/// What the real programs wrote of one broken trial, `ttl-deleted-job--configmap-missing`: kubectl 1.34, and support-bundle of troubleshoot 0.133.
+#[test]
+fn what_the_tools_themselves_wrote_tells_the_same_cause() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/exports/configmap-missing");
+    for (name, format) in [
+        ("cluster-info-dump", Format::ClusterDump),
+        ("kubectl-get", Format::KubectlGet),
+        ("support-bundle", Format::SupportBundle),
+    ] {
+        let path = folder.join(format!("{name}.tar.gz"));
+        let imported = import::read(&path, &Options::new(None, [1; 32])).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(imported.format, format, "{name}");
+        // A support bundle holds some of its files twice, as links.
+        let links = imported.missing.iter().find(|missing| missing.why.contains("links"));
+        assert_eq!(links, None, "{name}");
+        let found: BTreeSet<_> = imported
+            .timelines
+            .iter()
+            .flat_map(|timeline| diagnose(&Evidence::of(timeline)).identity())
+            .map(|(slug, subject)| (slug, subject.rsplit('/').next().unwrap_or_default().to_owned()))
+            .collect();
+        let expected = ("configmap-missing".to_owned(), "litellm-settings".to_owned());
+        assert_eq!(found, BTreeSet::from([expected]), "{name}");
     }
 }
