@@ -16,6 +16,7 @@ mod json;
 mod kubectl_get;
 mod limits;
 mod logs;
+mod managed;
 mod must_gather;
 mod objects;
 mod pieces;
