@@ -217,13 +217,19 @@ fn grown(wanted: usize, pair: Option<&(Recording, Recording)>) -> Recording {
     let mut entries: Vec<Entry> = Vec::new();
     for copy in 0..copies {
         for entry in &twin.entries {
-            let Fact::Object { change, object } = &entry.fact else { continue };
+            let Fact::Object { change, object, writers } = &entry.fact else {
+                continue;
+            };
             let mut object = Value::clone(object);
             renamed(&mut object, &own, copy);
             let object = Arc::new(object);
             entries.push(Entry {
                 at: begin,
-                fact: Fact::Object { change: *change, object },
+                fact: Fact::Object {
+                    change: *change,
+                    object,
+                    writers: writers.clone(),
+                },
             });
         }
     }

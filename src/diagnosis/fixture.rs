@@ -8,7 +8,9 @@ use serde_json::{Value, json};
 
 use super::{Detector, Diagnosis, diagnose, diagnose_with};
 use crate::command::Stream;
-use crate::evidence::{Answer, Change, EngineStart, Entry, Evidence, Fact, Header, Hook, LogLine, ReleaseRecord, Timeline, Vantage};
+use crate::evidence::{
+    Answer, Change, EngineStart, Entry, Evidence, Fact, Header, Hook, LogLine, ReleaseRecord, Timeline, Vantage, writers,
+};
 
 /// The namespace of every scene.
 pub const NAMESPACE: &str = "shop";
@@ -80,24 +82,29 @@ impl Scene {
         self
     }
 
-    /// An object as it is from now on. Namespace, UID and creation are filled in where they are not given.
+    /// An object as it is from now on. Namespace, UID and creation are filled in where they are not given; `metadata.managedFields` may be
+    /// there as the API server writes them.
     pub fn object(&mut self, object: Value) -> &mut Self {
-        let object = self.filled(object);
+        let mut object = self.filled(object);
+        let writers = writers::take(&mut object);
         self.push(Fact::Object {
             change: Change::Applied,
             object: Arc::new(object),
+            writers: writers.into(),
         })
     }
 
     /// An object in the form in which it was last.
     pub fn deleted(&mut self, object: Value) -> &mut Self {
-        let object = self.filled(object);
+        let mut object = self.filled(object);
+        let writers = writers::take(&mut object);
         let kind = object["kind"].as_str().unwrap_or_default().to_owned();
         let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
         *self.uids.entry(format!("{kind}/{name}")).or_default() += 1;
         self.push(Fact::Object {
             change: Change::Deleted,
             object: Arc::new(object),
+            writers: writers.into(),
         })
     }
 

@@ -245,6 +245,7 @@ mod tests {
             versions: vec![Version {
                 at: Timestamp::UNIX_EPOCH,
                 object: Arc::new(object),
+                writers: Arc::default(),
             }],
             deleted_at: None,
         }

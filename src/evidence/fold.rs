@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value};
 
 use super::index::Index;
-use super::model::{Answer, Change, EngineStart, Entry, Fact, Header, LogLine, ObjectRef, ReleaseRecord, Timeline, Vantage};
+use super::model::{Answer, Change, EngineStart, Entry, Fact, Header, LogLine, ObjectRef, ReleaseRecord, Timeline, Vantage, Writer};
 use super::wording::{Complaint, complaint, shape};
 use crate::command::Stream;
 use crate::evidence::moment;
@@ -18,6 +18,7 @@ use crate::evidence::moment;
 pub struct Version {
     pub at: Timestamp,
     pub object: Arc<Value>,
+    pub writers: Arc<[Writer]>,
 }
 
 /// One object from its first sight to its deletion. An object of the same name with another UID has a life of its own.
@@ -32,6 +33,11 @@ impl Life {
     pub fn object(&self) -> &Value {
         static NULL: Value = Value::Null;
         self.versions.last().map_or(&NULL, |version| &version.object)
+    }
+
+    /// Who wrote it as it is, as far as is known, the newest first.
+    pub fn writers(&self) -> &[Writer] {
+        self.versions.last().map_or(&[], |version| &version.writers)
     }
 
     pub fn reference(&self) -> ObjectRef {
@@ -295,7 +301,14 @@ impl Evidence {
                 let new: Vec<_> = kinds.iter().filter(|kind| !self.watched(kind)).cloned().collect();
                 self.header.watched.extend(new);
             }
-            Fact::Object { change, object } => self.apply_object(entry.at, *change, object),
+            Fact::Object { change, object, writers } => {
+                let version = Version {
+                    at: entry.at,
+                    object: object.clone(),
+                    writers: writers.clone(),
+                };
+                self.apply_object(*change, version);
+            }
             Fact::Log(line) => {
                 let log = self.logs.entry((line.pod_uid.clone(), line.container.clone())).or_default();
                 log.lines.push(PrintedLine {
@@ -324,10 +337,10 @@ impl Evidence {
         }
     }
 
-    fn apply_object(&mut self, at: Timestamp, change: Change, object: &Arc<Value>) {
-        let reference = ObjectRef::of(object);
+    fn apply_object(&mut self, change: Change, version: Version) {
+        let (at, reference) = (version.at, ObjectRef::of(&version.object));
         let namespace = reference.namespace.unwrap_or_default();
-        self.index.add(object, &reference.kind, &namespace, &reference.name);
+        self.index.add(&version.object, &reference.kind, &namespace, &reference.name);
         let lives = self.lives.entry((reference.kind, namespace, reference.name)).or_default();
         let uid = reference.uid.unwrap_or_default();
         let index = lives.iter().position(|life| life.uid() == uid).unwrap_or_else(|| {
@@ -338,10 +351,7 @@ impl Evidence {
             lives.len() - 1
         });
         let life = &mut lives[index];
-        life.versions.push(Version {
-            at,
-            object: object.clone(),
-        });
+        life.versions.push(version);
         life.deleted_at = (change == Change::Deleted).then_some(at);
     }
 

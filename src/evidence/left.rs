@@ -32,6 +32,7 @@ pub fn left(evidence: &Evidence) -> Timeline {
             facts.push(Fact::Object {
                 change: Change::Applied,
                 object: version.object.clone(),
+                writers: version.writers.clone(),
             });
         }
     }

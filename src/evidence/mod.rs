@@ -19,12 +19,14 @@ mod redact;
 mod release;
 mod script;
 pub mod wording;
+pub mod writers;
 
 pub use collect::{CollectError, Collector};
 pub use fold::{Engine, EngineEnd, Evidence, Life, Log, Look, PrintedLine, Version};
 pub use left::left;
 pub use model::{
     Answer, Basis, Change, EngineStart, Entry, Fact, Header, Hook, LogLine, ObjectRef, ReleaseRecord, TemplateLookup, Timeline, Vantage,
+    Writer,
 };
 pub use names::Names;
 pub use recorder::{Bookmark, News, Recorder};

@@ -222,6 +222,27 @@ impl ReleaseRecord {
     }
 }
 
+/// Somebody who wrote fields of an object, as the API server remembers it: whoever came last to each field that is there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Writer {
+    /// What the program calls itself: `helm`, `kubectl-edit`, `helm-controller`
+    pub manager: String,
+    /// `Apply` or `Update`
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub operation: String,
+    /// `scale`, where it was not the object itself that was written.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub subresource: String,
+    /// When it wrote last.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "moment::optional")]
+    pub time: Option<Timestamp>,
+    /// `spec.template.spec.containers[web].image`; the highest of them, without their values.
+    pub fields: Vec<String>,
+    /// It wrote further ones.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub more: bool,
+}
+
 /// One thing that was noticed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "fact")]
@@ -235,7 +256,13 @@ pub enum Fact {
     /// All objects of these kinds that were there have been noted: from here on, one that is not in the evidence does not exist.
     Listed { kinds: Vec<String> },
     /// An object is there, changed, or went.
-    Object { change: Change, object: Arc<Value> },
+    Object {
+        change: Change,
+        object: Arc<Value>,
+        /// Who wrote it, the newest first and no more than a few; those who only reported a status are left out.
+        #[serde(default, skip_serializing_if = "<[Writer]>::is_empty")]
+        writers: Arc<[Writer]>,
+    },
     /// A container printed a line.
     Log(LogLine),
     /// The storage Secret of a release was written.

@@ -27,7 +27,8 @@ pub fn lasting(told: SignedDuration) -> SignedDuration {
     told.clamp(-LONGEST, LONGEST)
 }
 
-fn bounded(at: Timestamp) -> Option<Timestamp> {
+/// A moment, where it is one of ours.
+pub fn bounded(at: Timestamp) -> Option<Timestamp> {
     (FIRST..=LAST).contains(&at).then_some(at)
 }
 

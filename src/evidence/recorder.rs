@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 use super::model::{Change, Entry, Fact, Header, Timeline};
 use super::redact::Redactor;
 use super::release;
+use super::writers;
 
 /// Takes facts from everybody who sees something. Nothing passes it unredacted.
 #[derive(Clone)]
@@ -164,7 +165,10 @@ impl Timeline {
         redactor.learn_only(true);
         for entry in &mut self.entries {
             match &mut entry.fact {
-                Fact::Object { object, .. } => redactor.object(Arc::make_mut(object)),
+                Fact::Object { object, writers, .. } => {
+                    redactor.object(Arc::make_mut(object));
+                    redactor.writers(writers);
+                }
                 Fact::Release(record) => redactor.record(Arc::make_mut(record)),
                 fact => redactor.fact(fact),
             }
@@ -193,9 +197,11 @@ fn taken(state: &mut State, change: Change, mut object: Value) -> (Option<Fact>,
             }
         });
     }
+    let mut writers = writers::take(&mut object).into();
     state.redactor.object(&mut object);
+    state.redactor.writers(&mut writers);
     let object = Arc::new(object);
-    (record, Fact::Object { change, object })
+    (record, Fact::Object { change, object, writers })
 }
 
 /// Notes what was learnt from, once it was searched for all that is known by then.

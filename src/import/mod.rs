@@ -17,6 +17,7 @@ mod kubectl_get;
 mod limits;
 mod links;
 mod logs;
+mod managed;
 mod must_gather;
 mod objects;
 mod pieces;

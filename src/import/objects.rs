@@ -5,7 +5,6 @@ use std::fmt;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
-use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::{Map, Value, json};
 
@@ -13,6 +12,7 @@ use super::must_gather::left_out;
 use super::pieces::Syntax;
 use super::support_bundle::HIDDEN;
 use crate::evidence::collect::{KINDS, Kind};
+use crate::evidence::writers::{CARRIED, List, Writers};
 
 /// The latest moment of which a bundle tells.
 #[derive(Debug, Clone, Copy)]
@@ -99,7 +99,7 @@ pub fn parse(text: &[u8], syntax: Syntax, moment: &mut Moment) -> Option<Value> 
     }
 }
 
-/// An object without the part that says who wrote which field: it can be larger than all the rest, and only its times tell something.
+/// An object with no more than is kept of who wrote which field: that part of it can be larger than all the rest.
 struct Whole<'a>(&'a mut Moment);
 
 impl<'de> DeserializeSeed<'de> for Whole<'_> {
@@ -119,13 +119,19 @@ impl<'de> Visitor<'de> for Whole<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Self::Value, A::Error> {
         let mut object = Map::new();
+        let mut writers = Writers::default();
         while let Some(key) = fields.next_key::<String>()? {
             let value = if key == "metadata" {
-                fields.next_value_seed(Metadata(&mut *self.0))?
+                let (metadata, found) = fields.next_value_seed(Metadata(&mut *self.0))?;
+                writers = found;
+                metadata
             } else {
                 fields.next_value()?
             };
             object.insert(key, value);
+        }
+        if let Some(writers) = writers.carried() {
+            object.insert(CARRIED.to_owned(), writers);
         }
         Ok(object)
     }
@@ -134,37 +140,30 @@ impl<'de> Visitor<'de> for Whole<'_> {
 struct Metadata<'a>(&'a mut Moment);
 
 impl<'de> DeserializeSeed<'de> for Metadata<'_> {
-    type Value = Value;
+    type Value = (Value, Writers);
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
-#[derive(Deserialize)]
-struct Writer {
-    #[serde(default)]
-    time: Option<String>,
-}
-
 impl<'de> Visitor<'de> for Metadata<'_> {
-    type Value = Value;
+    type Value = (Value, Writers);
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the metadata of an object")
     }
 
-    fn visit_unit<E: serde::de::Error>(self) -> Result<Value, E> {
-        Ok(Value::Null)
+    fn visit_unit<E: serde::de::Error>(self) -> Result<Self::Value, E> {
+        Ok((Value::Null, Writers::default()))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Value, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Self::Value, A::Error> {
         let mut metadata = Map::new();
+        let mut writers = Writers::default();
         while let Some(key) = fields.next_key::<String>()? {
             if key == "managedFields" {
-                let writers: Option<Vec<Writer>> = fields.next_value()?;
-                let times = writers.into_iter().flatten().filter_map(|writer| writer.time);
-                times.for_each(|time| self.0.written(&time));
+                writers = fields.next_value_seed(List(&mut |time| self.0.written(time)))?;
                 continue;
             }
             if metadata.len() > 1000 {
@@ -172,7 +171,7 @@ impl<'de> Visitor<'de> for Metadata<'_> {
             }
             metadata.insert(key, fields.next_value()?);
         }
-        Ok(Value::Object(metadata))
+        Ok((Value::Object(metadata), writers))
     }
 }
 
@@ -279,22 +278,26 @@ pub fn weight(value: &Value) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::evidence::writers::take;
 
     fn moment() -> Moment {
         Moment::until("2030-01-01T00:00:00Z".parse().unwrap())
     }
 
     #[test]
-    fn who_wrote_which_field_is_not_kept_but_when() {
+    fn of_who_wrote_which_field_little_is_kept_and_each_time_counts() {
         let fields: Vec<String> = (0..100_000).map(|n| format!("\"f:a{n}\":{{}}")).collect();
         let text = format!(
-            r#"{{"kind":"Pod","metadata":{{"name":"a","managedFields":[{{"manager":"m","time":"2026-01-02T03:04:05Z","fieldsV1":{{{}}}}}]}},"spec":{{}}}}"#,
+            r#"{{"kind":"Pod","metadata":{{"name":"a","managedFields":[{{"manager":"m","time":"2026-01-02T03:04:05Z","fieldsV1":{{{}}}}},{{"manager":"kubelet","time":"2026-01-02T03:05:06Z","fieldsV1":{{"f:a":{{}}}}}}]}},"spec":{{}}}}"#,
             fields.join(",")
         );
         let mut moment = moment();
-        let pod = parse(text.as_bytes(), Syntax::Json, &mut moment).unwrap();
+        let mut pod = parse(text.as_bytes(), Syntax::Json, &mut moment).unwrap();
+        let writers = take(&mut pod);
         assert_eq!(pod, json!({"kind": "Pod", "metadata": {"name": "a"}, "spec": {}}));
-        assert_eq!(moment.get(), "2026-01-02T03:04:05Z".parse().ok());
+        assert_eq!((writers.len(), writers[0].fields.len(), writers[0].more), (1, 20, true));
+        // The kubelet is nobody of whom anything is kept.
+        assert_eq!(moment.get(), "2026-01-02T03:05:06Z".parse().ok());
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! Finds documents, and the items of lists, in a stream of YAML by their lines, as Kubernetes' tools write them.
 //!
-//! YAML is slow to read, and half of what the API returns is who wrote which field. So that part is left out before anything is read.
+//! YAML is slow to read, and half of what the API returns is who wrote which field. So that part is taken out before anything is read: see
+//! [`managed`](super::managed).
 
 use std::io::{self, BufRead};
 
 use super::limits::Limits;
+use super::managed::Managed;
 use super::pieces::{End, Held, Sink, Syntax, begins, line, log_block};
 
 /// Lines that are no YAML of Kubernetes' before a file counts as something else.
@@ -52,6 +54,7 @@ struct Part<'a> {
     metadata: bool,
     /// The lines belong to the metadata's managed fields.
     writers: bool,
+    managed: Managed,
 }
 
 impl<'a> Part<'a> {
@@ -64,6 +67,7 @@ impl<'a> Part<'a> {
             base: 0,
             metadata: false,
             writers: false,
+            managed: Managed::default(),
         }
     }
 
@@ -71,6 +75,16 @@ impl<'a> Part<'a> {
         self.text.clear();
         (self.lines, self.over, self.base) = (0, false, base);
         (self.metadata, self.writers) = (false, false);
+        self.managed = Managed::default();
+    }
+
+    /// The text, and behind it what is kept of who wrote which field, as a field of the object's.
+    fn whole(&mut self) -> &[u8] {
+        if let Some(line) = std::mem::take(&mut self.managed).carried() {
+            self.text.resize(self.text.len() + self.base, b' ');
+            self.text.extend_from_slice(line.as_bytes());
+        }
+        &self.text
     }
 
     fn push(&mut self, line: &[u8], sink: &mut dyn Sink) {
@@ -86,9 +100,10 @@ impl<'a> Part<'a> {
             }
         }
         if self.writers {
-            let field = body.strip_prefix(b"- ").unwrap_or(body);
-            if let Some(time) = field.strip_prefix(b"time: ") {
-                sink.written(String::from_utf8_lossy(time).trim().trim_matches('"'));
+            if body != b"managedFields:"
+                && let Some(time) = self.managed.line(indent, &String::from_utf8_lossy(body))
+            {
+                sink.written(&time);
             }
             return;
         }
@@ -170,7 +185,7 @@ impl<'a> Documents<'a> {
         if self.item.over {
             sink.too_large();
         } else {
-            sink.item(&self.item.text, Syntax::Yaml);
+            sink.item(self.item.whole(), Syntax::Yaml);
         }
     }
 
@@ -192,7 +207,7 @@ impl<'a> Documents<'a> {
         if self.envelope.over {
             sink.too_large();
         } else if self.seen && (list || self.envelope.text.iter().any(|byte| !byte.is_ascii_whitespace())) {
-            sink.document(&self.envelope.text, Syntax::Yaml, End { whole, list });
+            sink.document(self.envelope.whole(), Syntax::Yaml, End { whole, list });
         }
         self.envelope.begin(0);
     }
@@ -231,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn who_wrote_which_field_is_not_read() {
+    fn who_wrote_which_field_is_not_for_the_parser() {
         let item = "- apiVersion: v1\n  kind: Pod\n  metadata:\n    managedFields:\n    - apiVersion: v1\n      fieldsV1:\n        f:metadata: {}\n      time: \"2026-01-02T03:04:05Z\"\n    name: a\n  spec:\n    managedFields:\n    - b\n";
         let found = told(&format!("apiVersion: v1\nitems:\n{item}kind: List\n"), &Limits::default());
         assert_eq!(found[0], "written 2026-01-02T03:04:05Z");

@@ -30,7 +30,7 @@ impl Before {
         };
         for entry in &timeline.entries {
             match &entry.fact {
-                Fact::Object { change, object } => before.object(*change, object),
+                Fact::Object { change, object, .. } => before.object(*change, object),
                 Fact::Log(line) => {
                     let key = (line.pod_uid.clone(), line.container.clone());
                     let (latest, count) = before.printed.entry(key).or_insert((line.stamp, 0));

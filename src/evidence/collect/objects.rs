@@ -16,6 +16,7 @@ use super::before::Before;
 use super::hosts::Seen;
 use crate::evidence::model::{Change, Fact};
 use crate::evidence::recorder::Recorder;
+use crate::evidence::writers::{CARRIED, Writers};
 
 /// One kind that is watched.
 pub struct Kind {
@@ -58,14 +59,27 @@ impl Kind {
         (self.group == RBAC && !self.namespaced).then_some(NOT_OF_ITS_OWN)
     }
 
-    /// What may be known of an object of this kind, as the API returns one object alone; who wrote which field is left out.
-    pub fn whole(&self, mut object: DynamicObject) -> Option<Value> {
-        object.meta_mut().managed_fields = None;
+    /// What may be known of an object of this kind, as the API returns one object alone; of who wrote which field, what is kept of that.
+    pub fn whole(&self, object: DynamicObject) -> Option<Value> {
+        let object = self.compact(object);
         let mut value = serde_json::to_value(&object).ok()?;
         // The API leaves both out in lists.
         value["kind"] = Value::from(self.kind);
         value["apiVersion"] = Value::from(self.api_version());
         Some(value)
+    }
+
+    /// The object with what is kept of who wrote which field; the whole of that may be larger than all the rest.
+    fn compact(&self, mut object: DynamicObject) -> DynamicObject {
+        let managed = object.meta_mut().managed_fields.take();
+        // An event is written by whoever tells it.
+        let managed = managed.filter(|_| self.kind != "Event");
+        if let Some(writers) = managed.and_then(|entries| Writers::of_entries(&entries).carried())
+            && let Value::Object(fields) = &mut object.data
+        {
+            fields.insert(CARRIED.to_owned(), writers);
+        }
+        object
     }
 
     /// What the answer of the API to the first list means for it: that nobody has defined it, or that it may not be read.
@@ -243,6 +257,7 @@ impl Watch {
     }
 
     fn applied(&mut self, object: DynamicObject) {
+        let object = self.kind.compact(object);
         let uid = object.uid().unwrap_or_default();
         let version = object.resource_version().unwrap_or_default();
         let last = self

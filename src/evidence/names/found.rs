@@ -8,7 +8,7 @@ use regex::Regex;
 use serde_json::{Map, Value};
 
 use super::LABELS;
-use super::system::is_system_domain;
+use super::system::{is_public_program, is_system_domain};
 use crate::evidence::address::{Address, is_loopback};
 use crate::evidence::declared::names_a_host;
 use crate::evidence::manifest::text;
@@ -22,6 +22,7 @@ pub enum Sort {
     Node,
     User,
     Object,
+    Program,
 }
 
 impl Sort {
@@ -31,6 +32,7 @@ impl Sort {
             Self::Node => "node",
             Self::User => "user",
             Self::Object => "object",
+            Self::Program => "program",
         }
     }
 }
@@ -104,7 +106,7 @@ impl Found {
         let is_name = name
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'));
-        if !name.is_empty() && (is_name || sort == Sort::User) {
+        if !name.is_empty() && (is_name || matches!(sort, Sort::User | Sort::Program)) {
             let known = self.names.entry(name.to_owned()).or_insert(sort);
             *known = (*known).min(sort);
         }
@@ -119,7 +121,12 @@ impl Found {
                     self.add(&start.namespace, Sort::Namespace);
                 }
                 Fact::EngineLine { text, .. } => self.told(text),
-                Fact::Object { object, .. } => self.object(object),
+                Fact::Object { object, writers, .. } => {
+                    self.object(object);
+                    for writer in writers.iter().filter(|writer| !is_public_program(&writer.manager)) {
+                        self.add(&writer.manager, Sort::Program);
+                    }
+                }
                 Fact::Log(line) => {
                     self.add(&line.pod, Sort::Object);
                     self.add(&line.container, Sort::Object);

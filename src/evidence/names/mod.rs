@@ -16,10 +16,10 @@ use std::sync::Arc;
 use aho_corasick::AhoCorasick;
 use serde_json::{Map, Value};
 
-use super::model::{Fact, Hook, ReleaseRecord, TemplateLookup, Timeline};
+use super::model::{Fact, Hook, ReleaseRecord, TemplateLookup, Timeline, Writer};
 use found::{Found, Sort};
 pub use system::stays;
-use system::{is_generated, is_public_image, is_system_group, is_system_label};
+use system::{is_generated, is_public_image, is_public_program, is_system_group, is_system_label};
 
 /// Fields whose texts are the API's own words.
 const WORDS: &[&str] = &[
@@ -233,6 +233,14 @@ impl Names {
             .collect();
     }
 
+    /// A program may call itself whatever it likes, also what is no name of an object's.
+    fn writer(&self, writer: &mut Writer) {
+        let new = self.text(&writer.manager);
+        let told = new == writer.manager && !is_public_program(&new);
+        writer.manager = if told { Sort::Program.word().to_owned() } else { new };
+        writer.fields.iter_mut().for_each(|field| self.string(field));
+    }
+
     fn fact(&self, fact: &mut Fact) {
         match fact {
             Fact::EngineStarted(start) => {
@@ -240,7 +248,10 @@ impl Names {
                 self.string(&mut start.namespace);
             }
             Fact::EngineLine { text, .. } => self.string(text),
-            Fact::Object { object, .. } => self.shared(object),
+            Fact::Object { object, writers, .. } => {
+                self.shared(object);
+                Arc::make_mut(writers).iter_mut().for_each(|writer| self.writer(writer));
+            }
             Fact::Log(line) => {
                 self.string(&mut line.pod);
                 self.string(&mut line.container);

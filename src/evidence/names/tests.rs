@@ -10,6 +10,7 @@ fn timeline(objects: Vec<Value>) -> Timeline {
         fact: Fact::Object {
             change: Change::Applied,
             object: Arc::new(object),
+            writers: Arc::default(),
         },
     };
     Timeline {

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{End, Ending, KIND, Preamble, Problem, ReadSoFar, RecordingError};
-use crate::evidence::model::{Change, Entry, Fact, Header};
+use crate::evidence::model::{Change, Entry, Fact, Header, Writer};
 use crate::evidence::moment;
 
 /// What a recording may come to when it is unpacked.
@@ -143,17 +143,25 @@ fn entry(lines: &Lines) -> Result<Entry, Problem> {
         fact: Cow<'a, str>,
         change: Change,
         object: Arc<Value>,
+        #[serde(default = "Arc::default")]
+        writers: Arc<[Writer]>,
     }
     const KIND_BY: usize = 64;
     const OBJECT: &[u8] = br#""fact":"object""#;
     let head = &lines.text[..lines.text.len().min(KIND_BY)];
     if head.windows(OBJECT.len()).any(|window| window == OBJECT)
-        && let Ok(Seen { at, fact, change, object }) = lines.parsed()
+        && let Ok(Seen {
+            at,
+            fact,
+            change,
+            object,
+            writers,
+        }) = lines.parsed()
         && fact == "object"
     {
         return Ok(Entry {
             at,
-            fact: Fact::Object { change, object },
+            fact: Fact::Object { change, object, writers },
         });
     }
     lines.parsed()

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::command::Stream;
-use crate::evidence::model::{Answer, Change, EngineStart, Fact, Hook, LogLine, ReleaseRecord, Vantage};
+use crate::evidence::model::{Answer, Change, EngineStart, Fact, Hook, LogLine, ReleaseRecord, Vantage, Writer};
 
 fn preamble() -> Preamble {
     Preamble {
@@ -72,10 +72,20 @@ fn every_fact() -> Vec<Fact> {
         Fact::Object {
             change: Change::Applied,
             object: Arc::new(json!({"kind": "Pod", "metadata": {"name": "p", "uid": "u"}, "b": 0.1, "a": {}})),
+            writers: [Writer {
+                manager: "kubectl-edit".into(),
+                operation: "Update".into(),
+                subresource: String::new(),
+                time: Some("2026-01-02T03:04:05Z".parse().unwrap()),
+                fields: vec!["spec.containers[c].image".into()],
+                more: true,
+            }]
+            .into(),
         },
         Fact::Object {
             change: Change::Deleted,
             object: Arc::new(json!({"kind": "Pod"})),
+            writers: Arc::default(),
         },
         Fact::Log(LogLine {
             pod: "p".into(),

@@ -1,5 +1,7 @@
 //! Takes credentials out of objects, whose fields tell by their names what they hold.
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
@@ -8,6 +10,7 @@ use super::Redactor;
 use super::credential::{Named, is_name, is_telling, is_value, named, named_in_environment};
 use super::scan::credentials;
 use super::search::inside;
+use crate::evidence::model::Writer;
 
 /// Annotations of Secrets that tell whose they are. All others may hold what the Secret holds.
 const ABOUT_SECRETS: &[&str] = &["helm.sh/", "kubernetes.io/", "fluxcd.io/", "argoproj.io/", "cert-manager.io/"];
@@ -25,6 +28,17 @@ impl Redactor {
         self.walk(object, false);
         if !self.learning {
             self.search().value(object);
+        }
+    }
+
+    /// Takes out of what is known of who wrote an object what looks like a credential.
+    pub fn writers(&mut self, writers: &mut Arc<[Writer]>) {
+        for writer in Arc::make_mut(writers) {
+            self.scan(&mut writer.manager);
+            writer.fields.iter_mut().for_each(|field| self.scan(field));
+        }
+        if !self.learning {
+            self.search().writers(writers);
         }
     }
 
@@ -227,7 +241,8 @@ fn is_all_secret(key: &str) -> bool {
         .any(|word| key.eq_ignore_ascii_case(word))
 }
 
-/// Takes out of the metadata what only says the same again: who wrote which field, and copies of the whole object, as plain text or packed.
+/// Takes out of the metadata what only says the same again: who wrote which field, of which [`writers`](crate::evidence::writers) has kept
+/// what tells something, and copies of the whole object, as plain text or packed.
 fn without_copies(object: &mut Value) {
     let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) else {
         return;

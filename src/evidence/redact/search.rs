@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use serde_json::Value;
 
-use crate::evidence::model::{Answer, Fact, ReleaseRecord};
+use crate::evidence::model::{Answer, Fact, ReleaseRecord, Writer};
 
 /// Shorter values are not searched for in other texts: `true` or `8080` stand everywhere. In the Secret itself they are replaced too.
 pub const SHORTEST: usize = 6;
@@ -241,6 +241,23 @@ impl Search {
         self.finds(shared, false) && self.value(Arc::make_mut(shared))
     }
 
+    /// The same of who wrote an object: the key of an entry or of an annotation may be a value as well.
+    pub fn writers(&self, shared: &mut Arc<[Writer]>) -> bool {
+        let finds = |text: &String| self.find.as_ref().is_some_and(|find| find.is_match(text));
+        let found = shared
+            .iter()
+            .any(|writer| finds(&writer.manager) || writer.fields.iter().any(finds));
+        if found {
+            for writer in Arc::make_mut(shared) {
+                self.string(&mut writer.manager);
+                writer.fields.iter_mut().for_each(|field| {
+                    self.string(field);
+                });
+            }
+        }
+        found
+    }
+
     fn record(&self, shared: &mut Arc<ReleaseRecord>) -> bool {
         let hooks = shared.hooks.iter().map(|hook| &hook.manifest);
         let found =
@@ -264,7 +281,10 @@ impl Search {
     pub fn fact(&self, fact: &mut Fact) -> bool {
         match fact {
             Fact::EngineLine { text, .. } => self.string(text),
-            Fact::Object { object, .. } => self.shared(object),
+            Fact::Object { object, writers, .. } => {
+                let found = self.shared(object);
+                self.writers(writers) || found
+            }
             Fact::Log(line) => self.string(&mut line.text),
             Fact::Release(record) => self.record(record),
             Fact::Lookup { answer, .. } => self.answer(answer),
