@@ -8,6 +8,7 @@ use super::answer::{Diagnosis, Link, RootCause};
 use super::attempt::engine_gave_up;
 use super::finding::{Certainty, Class, Detector, Finding};
 use super::symptoms::Symptoms;
+use super::writers::note_operation;
 use crate::evidence::{Evidence, ObjectRef};
 
 /// How much later than its effect a cause may be received.
@@ -32,7 +33,8 @@ struct Classed {
 fn merged(evidence: &Evidence, detectors: &[&Detector]) -> Vec<Classed> {
     let mut merged: BTreeMap<(&str, ObjectRef), Classed> = BTreeMap::new();
     for detector in detectors {
-        for finding in (detector.detect)(evidence) {
+        for mut finding in (detector.detect)(evidence) {
+            note_operation(evidence, &mut finding);
             let subject = ObjectRef {
                 uid: None,
                 ..finding.subject.clone()

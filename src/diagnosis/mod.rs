@@ -55,6 +55,7 @@ pub mod tries;
 pub mod unserved;
 pub mod vain;
 pub mod waits;
+pub mod writers;
 
 pub use answer::{Diagnosis, Link, RootCause};
 pub use chain::diagnose_with;

@@ -4,6 +4,7 @@
 //! in, each label of a chart. So it is read without being kept, and what stays is bounded: the newest writers, each with the fields that lie
 //! highest. Values stand in it, too, as the keys of sets; none of them is kept.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use jiff::Timestamp;
@@ -124,7 +125,12 @@ pub fn take(object: &mut Value) -> Vec<Writer> {
             .map(|writers| writers.0)
             .unwrap_or_default();
     }
-    carried.and_then(|carried| serde_json::from_value(carried).ok()).unwrap_or_default()
+    let carried = carried.and_then(|carried| match carried {
+        // As one text it costs less where it goes through YAML.
+        Value::String(text) => serde_json::from_str(&text).ok(),
+        carried => serde_json::from_value(carried).ok(),
+    });
+    carried.unwrap_or_default()
 }
 
 /// One writer that is being read.
@@ -189,22 +195,14 @@ impl Fields {
         let above = self.path.len();
         let mut skipped = self.levels.len() >= DEEPEST || self.levels.last().is_some_and(|level| level.skipped);
         if !skipped {
-            match self.step(key) {
-                Some(step) if above + step.len() <= LONGEST_PATH => {
-                    if let Some(level) = self.levels.last_mut() {
-                        level.inner = true;
-                    }
-                    self.path.push_str(&step);
-                }
-                Some(_) => {
-                    // That it holds something is known, and not what.
-                    if let Some(level) = self.levels.last_mut() {
-                        level.inner = true;
-                    }
-                    (self.more, skipped) = (true, true);
-                }
-                None => skipped = true,
+            let told = above + key.len() <= LONGEST_PATH && self.step(key);
+            // That it holds something is known, and not what.
+            let hidden = above + key.len() > LONGEST_PATH && !key.starts_with("v:");
+            if let Some(level) = self.levels.last_mut() {
+                level.inner |= told || hidden;
             }
+            self.more |= hidden;
+            skipped = !told;
         }
         self.levels.push(Level {
             above,
@@ -227,17 +225,22 @@ impl Fields {
         self.levels.len()
     }
 
-    /// What a key adds to the path; nothing where it tells nothing.
-    fn step(&self, key: &str) -> Option<String> {
-        let (sort, rest) = key.split_once(':')?;
+    /// Adds what a key says to the path; whether it says anything that is wanted. There are many, so nothing is allocated for one.
+    fn step(&mut self, key: &str) -> bool {
+        let Some((sort, rest)) = key.split_once(':') else { return false };
+        let top = self.path.is_empty();
+        let mut add = |parts: [&str; 3]| parts.iter().for_each(|part| self.path.push_str(part));
         match sort {
-            "f" if self.path.is_empty() => Some(rest.to_owned()),
-            "f" if rest.contains(['.', '/', '[']) => Some(format!("[{rest}]")),
-            "f" => Some(format!(".{rest}")),
-            "k" => Some(format!("[{}]", named(rest))),
-            "i" if rest.bytes().all(|byte| byte.is_ascii_digit()) => Some(format!("[{rest}]")),
-            _ => None,
+            // What is reported of an object is none of what was decided.
+            "f" if top && rest == "status" => return false,
+            "f" if top => add(["", rest, ""]),
+            "f" if rest.contains(['.', '/', '[']) => add(["[", rest, "]"]),
+            "f" => add([".", rest, ""]),
+            "k" => add(["[", &named(rest), "]"]),
+            "i" if rest.bytes().all(|byte| byte.is_ascii_digit()) => add(["[", rest, "]"]),
+            _ => return false,
         }
+        true
     }
 
     /// Keeps the path, unless there are enough that say more.
@@ -247,8 +250,7 @@ impl Fields {
                 .strip_prefix(field)
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
         };
-        // What is reported of an object is none of what was decided.
-        if self.path.is_empty() || below("status") {
+        if self.path.is_empty() {
             return;
         }
         let rank = (below("metadata"), self.levels.len());
@@ -263,15 +265,20 @@ impl Fields {
 }
 
 /// What a list calls the entry with these keys. Names and numbers of ports name it; whatever else is a key may be a value.
-fn named(keys: &str) -> String {
+fn named(keys: &str) -> Cow<'_, str> {
+    let plain = |name: &&str| name.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\'));
+    let alone = keys.strip_prefix("{\"name\":\"").and_then(|rest| rest.strip_suffix("\"}"));
+    if let Some(name) = alone.filter(plain) {
+        return Cow::Borrowed(name);
+    }
     let keys: Value = serde_json::from_str(keys).unwrap_or_default();
     let name = keys.get("name").and_then(Value::as_str);
     let port = ["containerPort", "port"].iter().find_map(|key| keys.get(*key)?.as_u64());
-    match (name, port) {
-        (Some(name), _) if name.bytes().all(|byte| byte.is_ascii_graphic()) => name.to_owned(),
+    Cow::Owned(match (name, port) {
+        (Some(name), _) if plain(&name) => name.to_owned(),
         (None, Some(port)) => port.to_string(),
         _ => String::new(),
-    }
+    })
 }
 
 /// Reads the whole list, and passes on each time in it, also of those that are not kept.
@@ -392,7 +399,7 @@ impl<'de> Visitor<'de> for Tree<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<(), A::Error> {
-        while let Some(key) = fields.next_key::<std::borrow::Cow<'de, str>>()? {
+        while let Some(key) = fields.next_key::<Cow<'de, str>>()? {
             self.0.enter(&key);
             fields.next_value_seed(Tree(&mut *self.0))?;
             self.0.leave();

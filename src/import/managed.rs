@@ -1,5 +1,9 @@
 //! Reads who wrote which field from lines of YAML as Kubernetes' tools write them, without a parser: it is half of what they write.
 
+use std::borrow::Cow;
+
+use serde_json::Value;
+
 use crate::evidence::writers::{CARRIED, Draft, Writers};
 
 /// What was read so far of an object's managed fields. What stands there in another form than that of the tools is left out.
@@ -37,7 +41,7 @@ impl Managed {
                 self.levels.pop();
                 draft.fields.leave();
             }
-            draft.fields.enter(&key(body).unwrap_or_default());
+            draft.fields.enter(key(body).as_deref().unwrap_or_default());
             self.levels.push(indent);
             return None;
         }
@@ -49,7 +53,7 @@ impl Managed {
         }
         let value = plain(value.trim());
         draft.say(key, &value);
-        (key == "time").then_some(value)
+        (key == "time").then(|| value.into_owned())
     }
 
     fn end_entry(&mut self) {
@@ -61,26 +65,27 @@ impl Managed {
         self.writers.add(draft);
     }
 
-    /// A line of YAML with what is kept; nothing where there is nothing.
+    /// A line of YAML with what is kept, as one text; nothing where there is nothing.
     pub fn carried(mut self) -> Option<String> {
         self.end_entry();
-        Some(format!("{CARRIED}: {}\n", self.writers.carried()?))
+        let text = Value::from(self.writers.carried()?.to_string());
+        Some(format!("{CARRIED}: {text}\n"))
     }
 }
 
 /// The key of a line; nothing where it is no plain one. Keys of more than 128 letters get a line of their own, which begins with `?`.
-fn key(body: &str) -> Option<String> {
+fn key(body: &str) -> Option<Cow<'_, str>> {
     let key = body.strip_suffix(": {}").or_else(|| body.strip_suffix(':'))?;
     (!key.starts_with(['?', ':'])).then(|| plain(key))
 }
 
 /// A text without the quotes that it may stand in.
-fn plain(text: &str) -> String {
+fn plain(text: &str) -> Cow<'_, str> {
     let within = |quote: char| text.strip_prefix(quote)?.strip_suffix(quote);
     if within('"').is_some() {
-        return serde_json::from_str(text).unwrap_or_default();
+        return Cow::Owned(serde_json::from_str(text).unwrap_or_default());
     }
-    within('\'').map_or_else(|| text.to_owned(), |inner| inner.replace("''", "'"))
+    within('\'').map_or(Cow::Borrowed(text), |inner| Cow::Owned(inner.replace("''", "'")))
 }
 
 #[cfg(test)]

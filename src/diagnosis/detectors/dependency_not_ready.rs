@@ -25,6 +25,7 @@ use crate::diagnosis::dependencies::{Dependency, Standing, in_a_circle, other_ki
 use crate::diagnosis::logs::quoted;
 use crate::diagnosis::progress::{not_seen_since_remedy, plain, pods_behind, pods_of};
 use crate::diagnosis::rollout::consists_of;
+use crate::diagnosis::writers::wrote;
 use crate::diagnosis::{Certainty, Citation, Class, Detector, Finding};
 use crate::evidence::{Evidence, Life, ObjectRef};
 use crate::remedy::Remedy;
@@ -124,7 +125,10 @@ fn citations(dependant: &Life, reference: &ObjectRef, dependency: &Dependency<'_
     let object = &dependency.reference;
     let namespace = object.namespace.as_deref().unwrap_or_default();
     match (dependency.standing, dependency.life) {
-        (Standing::Suspended, _) => citations.push(cite::declared(object, "spec.suspend: true")),
+        (Standing::Suspended, life) => {
+            citations.push(cite::declared(object, "spec.suspend: true"));
+            citations.extend(life.and_then(|life| wrote(life, &["spec.suspend".to_owned()])));
+        }
         (Standing::Absent, _) => citations.push(cite::inferred(
             object,
             format!("namespace {namespace} has no {} {}", object.kind, object.name),

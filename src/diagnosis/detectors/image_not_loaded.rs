@@ -22,6 +22,7 @@ use serde_json::Value;
 
 use crate::diagnosis::cite;
 use crate::diagnosis::progress::{Container, containers, controller, relevant};
+use crate::diagnosis::writers::by_hand_in_container;
 use crate::diagnosis::{Certainty, Class, Detector, Finding};
 use crate::evidence::manifest::{pod_spec, spec_containers, text};
 use crate::evidence::{Evidence, Life};
@@ -68,6 +69,7 @@ fn finding(evidence: &Evidence, pod: &Life, container: &Container<'_>) -> Findin
         ),
         cite::declared(&subject, format!("image of {}: {image}, imagePullPolicy: Never", container.name)),
     ];
+    citations.extend(by_hand_in_container(evidence, pod, container.name, "image"));
     if let Some(node) = evidence.get("Node", "", node) {
         let text = match &near {
             Some(near) => format!("status.images has {near}, and not {image}"),

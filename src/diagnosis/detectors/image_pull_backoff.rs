@@ -25,6 +25,7 @@ use crate::diagnosis::attempt::engine_gave_up;
 use crate::diagnosis::cite;
 use crate::diagnosis::progress::controller;
 use crate::diagnosis::pulls::{Pull, Refused, citation, pulls, registry};
+use crate::diagnosis::writers::by_hand_in_container;
 use crate::diagnosis::{Certainty, Class, Detector, Finding};
 use crate::evidence::Evidence;
 use crate::remedy::Remedy;
@@ -67,6 +68,7 @@ fn finding(evidence: &Evidence, pull: &Pull<'_>) -> Finding {
     };
     let mut citations = vec![citation(pull)];
     citations.push(cite::declared(&subject, format!("image of {}: {image}", pull.container)));
+    citations.extend(by_hand_in_container(evidence, pull.pod, pull.container, "image"));
     if pull.tries > 0 {
         citations.push(cite::observed(
             &pull.pod.reference(),

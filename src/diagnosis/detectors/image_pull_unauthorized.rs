@@ -22,6 +22,7 @@ use crate::diagnosis::attempt::engine_gave_up;
 use crate::diagnosis::cite;
 use crate::diagnosis::progress::controller;
 use crate::diagnosis::pulls::{Pull, Refused, citation, pulls, registry};
+use crate::diagnosis::writers::by_hand_in_container;
 use crate::diagnosis::{Certainty, Citation, Class, Detector, Finding};
 use crate::evidence::manifest::text;
 use crate::evidence::{Evidence, Life, ObjectRef};
@@ -160,6 +161,7 @@ fn citations(evidence: &Evidence, pull: &Pull<'_>, subject: &ObjectRef, secrets:
         citations.push(cite::declared(&life.reference(), "imagePullSecrets: none"));
     }
     citations.push(cite::declared(subject, format!("image of {}: {}", pull.container, pull.image)));
+    citations.extend(by_hand_in_container(evidence, pull.pod, pull.container, "image"));
     citations
 }
 

@@ -30,6 +30,7 @@ use crate::diagnosis::hooks::tasks;
 use crate::diagnosis::nodes::{Requirement, Taint, Wish, passes, spread};
 use crate::diagnosis::progress::{controller, event_text, plain, relevant};
 use crate::diagnosis::scheduling::{Autoscaler, Objection, Placement, Scheduling, objections};
+use crate::diagnosis::writers::by_hand_in_pod;
 use crate::diagnosis::{Certainty, Class, Detector, Finding};
 use crate::evidence::manifest::pod_spec;
 use crate::evidence::{Evidence, Life, ObjectRef};
@@ -160,6 +161,7 @@ fn finding(evidence: &Evidence, scheduling: &Scheduling<'_>, placement: &Placeme
         Cause::Selector { requirement, .. } => {
             let text = format!("{}: {}", requirement.origin, requirement.describe());
             citations.push(cite::declared(&subject, text));
+            citations.extend(by_hand_in_pod(evidence, pod, requirement.origin.trim_start_matches("spec.")));
             if !nodes.is_empty() {
                 citations.push(cite::inferred(&subject, spread(nodes, &requirement.key)));
             }

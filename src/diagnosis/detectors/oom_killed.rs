@@ -20,6 +20,7 @@ use crate::diagnosis::attempt::engine_gave_up;
 use crate::diagnosis::cite;
 use crate::diagnosis::logs::{last, lines};
 use crate::diagnosis::progress::{Container, JobState, containers, controller, job_state, relevant};
+use crate::diagnosis::writers::by_hand_in_container;
 use crate::diagnosis::{Certainty, Class, Detector, Finding};
 use crate::evidence::manifest::{pod_spec, spec_containers, text};
 use crate::evidence::{Evidence, Life, moment};
@@ -84,6 +85,7 @@ fn finding(evidence: &Evidence, pod: &Life, container: &Container<'_>) -> Option
         cite::observed(&pod.reference(), status, moment::parse(text(ended, "/finishedAt"))),
         cite::declared(&subject, field),
     ];
+    citations.extend(by_hand_in_container(evidence, pod, name, "resources.limits.memory"));
     let printed = last(lines(evidence, pod.uid(), name), 1);
     citations.extend(printed.into_iter().map(|line| cite::printed(&pod.reference(), line)));
     let remedy = Remedy::new(

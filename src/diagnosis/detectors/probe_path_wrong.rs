@@ -26,6 +26,7 @@ use crate::diagnosis::cite;
 use crate::diagnosis::logs::quoted;
 use crate::diagnosis::probes::{Failure, KINDS, Kind, Port, Probe, declared_ports, failures, kills, listens, probe, runs_for};
 use crate::diagnosis::progress::{Container, containers, controller, relevant};
+use crate::diagnosis::writers::by_hand_in_container;
 use crate::diagnosis::{Certainty, Class, Detector, Finding};
 use crate::evidence::{Evidence, Life};
 use crate::remedy::Remedy;
@@ -155,6 +156,7 @@ fn of_probe(evidence: &Evidence, pod: &Life, container: &Container<'_>, kind: Ki
         cite::observed(&pod.reference(), said, Some(failure.first)),
         cite::declared(&subject, asks),
     ];
+    citations.extend(by_hand_in_container(evidence, pod, name, field));
     citations.push(match (ran, times) {
         (Some(ran), 0) => cite::observed(
             &pod.reference(),

@@ -25,6 +25,7 @@ use crate::diagnosis::limit::raise;
 use crate::diagnosis::logs::{last, lines, of_last_run, quoted};
 use crate::diagnosis::probes::{failures, kills, last_run, probe, runs_for};
 use crate::diagnosis::progress::{Container, containers, controller, relevant};
+use crate::diagnosis::writers::by_hand_in_container;
 use crate::diagnosis::{Certainty, Class, Detector, Finding};
 use crate::evidence::manifest::text;
 use crate::evidence::{Evidence, Life, moment};
@@ -118,6 +119,7 @@ fn of_container(evidence: &Evidence, pod: &Life, container: &Container<'_>) -> O
             moment::parse(text(ended, "/finishedAt")),
         ),
     ];
+    citations.extend(by_hand_in_container(evidence, pod, name, kind.field()));
     citations
         .extend(newest.map(|failure| cite::observed(&own, format!("event Unhealthy: {}", quoted(failure.message)), Some(failure.first))));
     citations.extend(last(printed, 1).into_iter().map(|line| cite::printed(&own, line)));

@@ -11,7 +11,8 @@
 //! # Evidence
 //!
 //! The words `exists and cannot be imported into the current release: invalid ownership metadata`, with the object and the values that were
-//! expected; what the object says instead, where its kind is watched: its labels and annotations, and since when it exists.
+//! expected; what the object says instead, where its kind is watched: its labels and annotations, since when it exists, and who made it, as far
+//! as its managed fields tell.
 //!
 //! # Remedy
 //!
@@ -25,6 +26,7 @@ use regex::Regex;
 use crate::diagnosis::attempt::{Attempt, State, attempt};
 use crate::diagnosis::cite;
 use crate::diagnosis::logs::quoted;
+use crate::diagnosis::writers::made;
 use crate::diagnosis::{Certainty, Citation, Class, Detector, Finding};
 use crate::evidence::{Evidence, Life, ObjectRef};
 use crate::remedy::Remedy;
@@ -120,7 +122,7 @@ fn of_object(evidence: &Evidence, attempt: &Attempt<'_>, object: ObjectRef, said
         certainty: Certainty::Certain,
         why: "the engine looks before it begins, and refuses as long as the object is there and is not its own".to_owned(),
         since: life.map_or(attempt.started_at, Life::first_seen).min(attempt.started_at),
-        citations: citations(attempt, &object, said, life),
+        citations: citations(attempt, &object, said, life, own),
         explains: vec![object.clone(), attempt.subject()],
         blames: Vec::new(),
         subject: object,
@@ -172,9 +174,11 @@ fn wanted(said: &str, attempt: &Attempt<'_>) -> (String, String) {
     )
 }
 
-fn citations(attempt: &Attempt<'_>, object: &ObjectRef, said: &str, life: Option<&Life>) -> Vec<Citation> {
+fn citations(attempt: &Attempt<'_>, object: &ObjectRef, said: &str, life: Option<&Life>, own: bool) -> Vec<Citation> {
     let mut citations = vec![cite::observed(&attempt.subject(), quoted(said), attempt.ended_at)];
     let Some(life) = life else { return citations };
+    // Of an object of its own it is not the question who made it.
+    citations.extend(made(life).filter(|_| !own));
     let seen = Some(life.first_seen());
     let manager = life.text("/metadata/labels/app.kubernetes.io~1managed-by");
     let label = if manager.is_empty() { "absent" } else { manager };

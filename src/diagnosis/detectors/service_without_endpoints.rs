@@ -27,6 +27,7 @@ use crate::diagnosis::needs::needed;
 use crate::diagnosis::progress::plain;
 use crate::diagnosis::symptoms::Symptoms;
 use crate::diagnosis::unserved::{Reason, Unserved, unserved};
+use crate::diagnosis::writers::{by_hand, field};
 use crate::diagnosis::{Certainty, Class, Detector, Finding};
 use crate::evidence::manifest::{list, pod_spec, spec_containers, text};
 use crate::evidence::{Evidence, Life, ObjectRef};
@@ -93,6 +94,10 @@ fn finding(evidence: &Evidence, unserved: &Unserved<'_>, alone: bool, needed: bo
                 cite::declared(&subject, format!("spec.selector: {}", pairs(service.at("/spec/selector")))),
                 cite::declared(&pods, format!("labels of its pods: {}", pairs(labels(nearly)))),
             ];
+            // Whichever of the two was changed.
+            let keys = differs.iter().map(|one| label(nearly, &one.key)).collect::<Vec<_>>();
+            let changed = by_hand(service, &["spec.selector".to_owned()]);
+            citations.extend(changed.or_else(|| by_hand(nearly, &keys)));
             citations.push(cite::inferred(&subject, "no pod has these labels, and no endpoint is ready"));
             let sentence = format!("let the selector of Service {name} and the labels of {pods} agree");
             let mut remedy = Remedy::new("fix-selector", sentence);
@@ -114,6 +119,9 @@ fn finding(evidence: &Evidence, unserved: &Unserved<'_>, alone: bool, needed: bo
             named.dedup();
             let has = if named.is_empty() { "none".to_owned() } else { named.join(", ") };
             let mut citations = vec![cite::declared(&subject, format!("spec.ports.targetPort: {port}"))];
+            let ports = service.list("/spec/ports").iter().filter_map(|port| port.get("port")?.as_u64());
+            let ports: Vec<String> = ports.map(|port| format!("spec.ports[{port}].targetPort")).collect();
+            citations.extend(by_hand(service, &ports));
             let pod = pods.first().map(|pod| pod.reference());
             citations.extend(pod.map(|pod| cite::declared(&pod, format!("names of its containers' ports: {has}"))));
             let sentence = format!("let Service {name} name a port that its pods have, or its number");
@@ -145,6 +153,16 @@ fn labels(life: &Life) -> Option<&Value> {
         "CronJob" => life.at("/spec/jobTemplate/spec/template/metadata/labels"),
         _ => life.at("/spec/template/metadata/labels"),
     }
+}
+
+/// A label of the pods that something runs, as a field of it.
+fn label(life: &Life, key: &str) -> String {
+    let labels = match life.text("/kind") {
+        "Pod" => "metadata.labels",
+        "CronJob" => "spec.jobTemplate.spec.template.metadata.labels",
+        _ => "spec.template.metadata.labels",
+    };
+    field(labels, key)
 }
 
 /// `app=web, tier=front`

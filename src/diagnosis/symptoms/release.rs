@@ -8,6 +8,7 @@ use crate::diagnosis::dependencies::{Standing, unmet, waits};
 use crate::diagnosis::hooks::{Blocker, blockers, title};
 use crate::diagnosis::logs::quoted;
 use crate::diagnosis::progress::plain;
+use crate::diagnosis::writers::conflict;
 use crate::evidence::{Evidence, Life};
 
 /// Adds the release, and below it everything that it waits for.
@@ -92,7 +93,7 @@ fn add_attempt(evidence: &Evidence, symptoms: &mut Symptoms, attempt: &Attempt<'
     let release = symptoms.push(Symptom {
         subject: attempt.subject(),
         about: blockers.iter().map(|blocker| blocker.reference.clone()).collect(),
-        statement: statement(attempt, &blockers),
+        statement: statement(evidence, attempt, &blockers),
         since,
         by,
         parent,
@@ -141,8 +142,10 @@ fn stalled(attempt: &Attempt<'_>) -> Option<String> {
 
 /// What Helm adds in a line of its own to what it was refused.
 const ADVICE: &str = "ensure CRDs are installed first";
+/// How the lines begin that name the fields which somebody else owns, below the line that says so.
+const OWNED: &str = "- .";
 
-fn statement(attempt: &Attempt<'_>, blockers: &[Blocker]) -> String {
+fn statement(evidence: &Evidence, attempt: &Attempt<'_>, blockers: &[Blocker]) -> String {
     let (release, operation) = (&attempt.release, &attempt.operation);
     let titles: Vec<String> = blockers
         .iter()
@@ -177,8 +180,12 @@ fn statement(attempt: &Attempt<'_>, blockers: &[Blocker]) -> String {
             // Of what it waited for, the objects tell; of what it was refused or missed, only its words.
             let waited = !blockers.is_empty() && (attempt.ended_in_a_wait() || blockers.iter().any(|blocker| blocker.event.is_some()));
             let words = attempt.words();
-            match words.lines().rev().map(str::trim).find(|line| !line.is_empty() && *line != ADVICE) {
-                Some(line) if !waited => format!("{release}: its {operation} failed{at}: {}", quoted(line)),
+            let tells = |line: &&str| !line.is_empty() && *line != ADVICE && !line.starts_with(OWNED);
+            match words.lines().rev().map(str::trim).find(tells) {
+                Some(line) if !waited => {
+                    let owner = conflict(evidence, &words).map_or_else(String::new, |told| format!("; {told}"));
+                    format!("{release}: its {operation} failed{at}: {}{owner}", quoted(line))
+                }
                 _ => format!("{release}: its {operation} failed{at}"),
             }
         }

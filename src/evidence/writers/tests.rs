@@ -74,11 +74,12 @@ fn of_many_fields_the_highest_stay() {
     }
     let mut managed = json!([wrote("kubectl-edit", 1, json!({"f:metadata": deep.clone(), "f:spec": deep}))]);
     managed[0]["fieldsV1"]["f:spec"]["f:replicas"] = json!({});
+    managed[0]["fieldsV1"]["f:spec"]["f:set"] = json!({(format!("v:{}", "x".repeat(10_000))): {}});
     managed[0]["fieldsV1"]["f:spec"][format!("f:{}", "x".repeat(10_000))] = json!({});
     let mut object = json!({"metadata": {"managedFields": managed}});
     let writers = take(&mut object);
     assert_eq!(writers[0].fields.len(), MOST_FIELDS);
-    assert_eq!(writers[0].fields[0], "spec.replicas");
+    assert_eq!(writers[0].fields[..2], ["spec.replicas", "spec.set"]);
     assert!(
         writers[0]
             .fields
