@@ -89,7 +89,7 @@ bench: standin ## How fast the harness is, against plain kind and a script; take
 
 .PHONY: nightly
 nightly: standin build ## Everything for longer: looks at what broke, inputs changed at random, durations as documented
-	REKINDLE_LOOKS=1 cargo test --locked --release --test scenarios -- ::broken
+	REKINDLE_LOOKS=1 cargo test --locked --release --workspace --test scenarios -- ::broken
 	$(MAKE) fuzz FUZZ=600
 	target/release/rekindle run --profile faithful $(ARGS)
 
