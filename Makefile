@@ -64,8 +64,10 @@ fuzz: needs ## Changes at random that nothing may panic at: 20 seconds for each 
 	  mkdir -p "target/fuzz/$$target"; \
 	  echo "fuzzing $$target for $(FUZZ)s"; \
 	  target/release/$$target -max_total_time=$(FUZZ) -timeout=20 -rss_limit_mb=1536 -max_len=1048576 -len_control=0 -print_final_stats=1 \
-	    -artifact_prefix="target/fuzz/$$target/" 2>"target/fuzz/$$target.log" || { tail -n 40 "target/fuzz/$$target.log" >&2; exit 1; }; \
-	  grep -E 'DONE|number_of_executed_units' "target/fuzz/$$target.log"; \
+	    -artifact_prefix="target/fuzz/$$target/" 2>"target/fuzz/$$target.log" || { tail -n 40 "target/fuzz/$$target.log" >&2; \
+	    echo "error: $$target fails with the input in target/fuzz/$$target: find out where with RUST_BACKTRACE=1 cargo run -p rekindle-fuzz --bin $$target FILE" >&2; exit 1; }; \
+	  grep -q 'inline 8-bit counters' "target/fuzz/$$target.log" || { echo "error: $$target was built without counters, so that it was changed blindly: look at fuzz/rustc" >&2; exit 1; }; \
+	  awk '/number_of_executed_units/ { print "  " $$2 " inputs, and none made it fail" }' "target/fuzz/$$target.log"; \
 	done
 
 .PHONY: deny

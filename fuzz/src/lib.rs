@@ -42,7 +42,7 @@ pub fn released(bytes: &[u8]) {
             "data": {"release": STANDARD.encode(STANDARD.encode(release))}})
     };
     imported(secret(&gzip(bytes)).to_string().as_bytes());
-    // Helm 2 and a hand that repairs leave records that are not packed.
+    // Helm reads records that were never packed as well.
     imported(secret(bytes).to_string().as_bytes());
 }
 

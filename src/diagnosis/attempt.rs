@@ -176,11 +176,11 @@ fn attempted<'a>(evidence: &'a Evidence, release: &str) -> Option<&'a ReleaseRec
 }
 
 /// An engine that goes back after a failure writes a revision of its own for that: `Rollback to 1`, or, where the going back fails, `Release
-/// "x" failed: …` as an install that fails does, where an upgrade that fails says `Upgrade "x" failed: …`.
+/// "x" failed: …` where an upgrade that fails says `Upgrade "x" failed: …`. An install that fails says the same, and was deployed first then.
 fn goes_back(record: &ReleaseRecord) -> bool {
     record.status == "pending-rollback"
         || record.description.starts_with("Rollback ")
-        || record.revision > 1 && record.description.starts_with("Release \"")
+        || record.description.starts_with("Release \"") && record.first_deployed != record.last_deployed
 }
 
 /// Without an engine that was watched, the record of the release that did not succeed speaks for it.

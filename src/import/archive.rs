@@ -14,6 +14,9 @@ use super::source::{Visitor, Want, told};
 pub const BLOCK: usize = 512;
 /// The longest name of a file.
 const NAME: u64 = 4 << 10;
+/// How long the names of all links may be together; a real bundle has one for each log.
+const LINKS: usize = 4 << 20;
+const LINK: &str = "links are not followed";
 /// The most that may stand before a file about it.
 const ABOUT: u64 = 64 << 10;
 
@@ -31,10 +34,9 @@ pub fn read(reader: &mut dyn BufRead, limits: &Limits, visitor: &mut dyn Visitor
     if let Err(error) = entries(reader, limits, visitor, &mut read) {
         visitor.left_out(&format!("what comes after {}", read.last), &told(&error));
     }
-    for (name, to) in &read.links {
-        let target = to.as_ref().and_then(|to| links::target(name, to));
-        if target.is_none_or(|target| !read.seen.contains(&read.hash.hash_one(target))) {
-            visitor.left_out(name, "links are not followed");
+    for (name, target) in &read.links {
+        if !read.seen.contains(target) {
+            visitor.left_out(name, LINK);
         }
     }
 }
@@ -47,8 +49,26 @@ struct Read {
     /// The names of all files, of which there may be many.
     seen: HashSet<u64>,
     hash: RandomState,
-    /// The links, and where each leads to.
-    links: Vec<(String, Option<String>)>,
+    /// The links that lead to a name of the archive, which may come later, and that name.
+    links: Vec<(String, u64)>,
+    /// How long their own names are together.
+    names: usize,
+}
+
+impl Read {
+    /// Remembers a link; whether there is room for it, and it leads to a name of the archive. That of a hard link is told from the top.
+    fn link(&mut self, kind: EntryType, name: &str, to: Option<&str>) -> bool {
+        let from = if kind == EntryType::Symlink { name } else { "top" };
+        let Some(target) = to.and_then(|to| links::target(from, to)) else {
+            return false;
+        };
+        self.names += name.len();
+        let room = self.names <= LINKS;
+        if room {
+            self.links.push((name.to_owned(), self.hash.hash_one(target)));
+        }
+        room
+    }
 }
 
 fn entries(reader: &mut dyn BufRead, limits: &Limits, visitor: &mut dyn Visitor, read: &mut Read) -> io::Result<()> {
@@ -87,13 +107,12 @@ fn entries(reader: &mut dyn BufRead, limits: &Limits, visitor: &mut dyn Visitor,
         let link = long_link
             .take()
             .or_else(|| entry.header().link_name_bytes().map(|name| name.into_owned()));
+        let link = link.as_deref().map(as_text);
         let problem = match kind {
             EntryType::Directory => continue,
             EntryType::Regular | EntryType::Continuous => problem(&name, limits),
-            EntryType::Symlink | EntryType::Link => {
-                read.links.push((name, link.as_deref().map(as_text)));
-                continue;
-            }
+            EntryType::Symlink | EntryType::Link if read.link(kind, &name, link.as_deref()) => continue,
+            EntryType::Symlink | EntryType::Link => Some(LINK),
             _ => Some("it is neither a file nor a folder"),
         };
         if let Some(problem) = problem {
@@ -164,6 +183,19 @@ mod tests {
         assert!(problem("/etc/passwd", &limits).is_some());
         assert!(problem(&"a/".repeat(1000), &limits).is_some());
         assert!(problem("./a/b..c/d.json", &limits).is_none());
+    }
+
+    #[test]
+    fn no_more_links_are_remembered_than_there_is_room_for() {
+        let mut read = Read::default();
+        let name = "a".repeat(1 << 20);
+        let remembered = (0..10).filter(|_| read.link(EntryType::Symlink, &name, Some("b"))).count();
+        assert_eq!((remembered, read.links.len()), (4, 4));
+        assert!(!Read::default().link(EntryType::Symlink, "a/b", Some("../../c")));
+        // Where a symbolic link leads is told from its own folder, where a hard one does from the top.
+        let mut read = Read::default();
+        assert!(read.link(EntryType::Symlink, "x/a", Some("b")) && read.link(EntryType::Link, "x/a", Some("x/b")));
+        assert_eq!(read.links[0].1, read.links[1].1);
     }
 
     #[test]

@@ -147,16 +147,7 @@ pub fn add_unhealthy(evidence: &Evidence, symptoms: &mut Symptoms) {
         if alone.get(index + 1).is_some_and(|(next, _)| next == top) {
             continue;
         }
-        let (statement, since) = says(evidence, pod);
-        symptoms.push(Symptom {
-            subject: pod.reference(),
-            about: Vec::new(),
-            statement,
-            since,
-            by: since,
-            parent: None,
-            settled: !patient,
-        });
+        add_pod(evidence, symptoms, None, pod, !patient);
     }
 }
 
@@ -235,7 +226,7 @@ fn add_workload(evidence: &Evidence, symptoms: &mut Symptoms, parent: Option<usi
         settled,
     });
     for pod in pods.iter().filter(|pod| !ready(pod)) {
-        add_pod(evidence, symptoms, index, pod, settled);
+        add_pod(evidence, symptoms, Some(index), pod, settled);
     }
 }
 
@@ -312,7 +303,7 @@ fn says(evidence: &Evidence, pod: &Life) -> (String, jiff::Timestamp) {
 /// The newest pod of a Job stands for all; where they ended alike, what is said is said of all.
 fn add_pods_of_task(evidence: &Evidence, symptoms: &mut Symptoms, parent: usize, task: &Task<'_>, settled: bool) {
     let Some(pod) = task.pods.last() else { return };
-    add_pod(evidence, symptoms, parent, pod, settled);
+    add_pod(evidence, symptoms, Some(parent), pod, settled);
     let Some(symptom) = symptoms.all.last_mut() else { return };
     symptom.about.extend(task.pods.iter().rev().skip(1).map(|pod| pod.reference()));
     if let Some((statement, since)) = ended_over_pods(&task.reference.name, &task.pods) {
@@ -321,7 +312,7 @@ fn add_pods_of_task(evidence: &Evidence, symptoms: &mut Symptoms, parent: usize,
     }
 }
 
-fn add_pod(evidence: &Evidence, symptoms: &mut Symptoms, parent: usize, pod: &Life, settled: bool) {
+fn add_pod(evidence: &Evidence, symptoms: &mut Symptoms, parent: Option<usize>, pod: &Life, settled: bool) {
     let (statement, since) = says(evidence, pod);
     symptoms.push(Symptom {
         subject: pod.reference(),
@@ -329,7 +320,7 @@ fn add_pod(evidence: &Evidence, symptoms: &mut Symptoms, parent: usize, pod: &Li
         statement,
         since,
         by: since,
-        parent: Some(parent),
+        parent,
         settled,
     });
 }
