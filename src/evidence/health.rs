@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::Evidence;
-use super::fold::{Life, Version};
+use super::life::{Life, Version};
 use super::manifest::foreign_finalizers;
 
 /// What is not ready or will not last, and why; nothing where all is well.

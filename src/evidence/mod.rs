@@ -8,6 +8,7 @@ mod gates;
 pub mod health;
 mod index;
 mod left;
+mod life;
 pub mod loops;
 pub mod manifest;
 pub mod model;
@@ -22,8 +23,9 @@ pub mod wording;
 pub mod writers;
 
 pub use collect::{CollectError, Collector};
-pub use fold::{Engine, EngineEnd, Evidence, Life, Log, Look, PrintedLine, Version};
+pub use fold::{Engine, EngineEnd, Evidence, Log, Look, PrintedLine};
 pub use left::left;
+pub use life::{Life, Version};
 pub use model::{
     Answer, Basis, Change, EngineStart, Entry, Fact, Header, Hook, LogLine, ObjectRef, ReleaseRecord, TemplateLookup, Timeline, Vantage,
     Writer,

@@ -8,7 +8,8 @@ use regex::Regex;
 use serde_json::{Map, Value};
 
 use super::LABELS;
-use super::system::{is_public_program, is_system_domain};
+use super::programs::is_public_program;
+use super::system::is_system_domain;
 use crate::evidence::address::{Address, is_loopback};
 use crate::evidence::declared::names_a_host;
 use crate::evidence::manifest::text;

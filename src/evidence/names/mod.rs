@@ -6,6 +6,7 @@
 //! that are words of their messages (`job`, `server`): without these nothing could be read any more, and they tell nothing.
 
 mod found;
+mod programs;
 mod system;
 #[cfg(test)]
 mod tests;
@@ -18,8 +19,9 @@ use serde_json::{Map, Value};
 
 use super::model::{Fact, Hook, ReleaseRecord, TemplateLookup, Timeline, Writer};
 use found::{Found, Sort};
+use programs::is_public_program;
 pub use system::stays;
-use system::{is_generated, is_public_image, is_public_program, is_system_group, is_system_label};
+use system::{is_generated, is_public_image, is_system_group, is_system_label};
 
 /// Fields whose texts are the API's own words.
 const WORDS: &[&str] = &[
