@@ -211,7 +211,7 @@ fn around(standin_image: &str) -> Vec<Value> {
 
 /// The helm-controllers, each with a shard of its own, and kustomize-controller.
 fn controllers(flux: &Flux) -> Vec<Value> {
-    const COMMON: [&str; 7] = [
+    const COMMON: [&str; 8] = [
         "--watch-all-namespaces",
         "--log-encoding=json",
         "--feature-gates=ExternalArtifact=true",
@@ -222,6 +222,9 @@ fn controllers(flux: &Flux) -> Vec<Value> {
         // limiter would exceed the deadline instead of what it waited for.
         "--kube-api-qps=500",
         "--kube-api-burst=1000",
+        // Each release that waits holds a worker. With the usual 4, four trials that fail slowly keep the controller from even beginning
+        // with a fifth, whose failure is over by then.
+        "--concurrent=32",
     ];
     let sharded = |(engine, controller): &(String, crate::toolchain::Controller)| {
         let shard = format!("--watch-label-selector={SHARD}={engine}");
