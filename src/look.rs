@@ -92,6 +92,25 @@ impl Subject {
 }
 
 impl Looked {
+    /// Lets go of what was seen where nothing is wrong, so that a cluster of thousands of namespaces has room. What was not read stays.
+    #[must_use]
+    pub fn lean(mut self) -> Self {
+        let Diagnosis {
+            causes,
+            suspected,
+            advice,
+            unexplained,
+            ..
+        } = &self.diagnosis;
+        if causes.is_empty() && suspected.is_empty() && advice.is_empty() && unexplained.is_empty() {
+            self.timeline.entries = Vec::new();
+            let unread = std::mem::take(&mut self.evidence.not_readable);
+            self.evidence = Evidence::of(&self.timeline);
+            self.evidence.not_readable = unread;
+        }
+        self
+    }
+
     /// Leaves out what does not concern the subject: causes and symptoms of objects that are not its own, nor those of what it waits for.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rekindle::diagnosis::{Diagnosis, diagnose};
 use rekindle::evidence::{Evidence, Fact, Recording, ReleaseRecord, Timeline, left};
-use rekindle::import::{self, Format, Imported, Options};
+use rekindle::import::{self, Format, Options};
 use serde_json::{Value, json};
 
 /// Kind, plural, and the group's folder in a must-gather.
@@ -290,14 +290,16 @@ fn support_bundle(state: &State) -> Files {
     files
 }
 
-fn imported(files: &Files, namespace: &str) -> Imported {
+fn imported(files: &Files, namespace: &str) -> Timeline {
     let folder = tempfile::tempdir().expect("there is room for it");
     for (name, text) in files {
         let path = folder.path().join(name);
         fs::create_dir_all(path.parent().expect("it has one")).expect("there is room for it");
         fs::write(path, text).expect("there is room for it");
     }
-    import::read(folder.path(), &Options::new(Some(namespace.to_owned()), [1; 32])).unwrap_or_else(|error| panic!("{error}"))
+    let options = Options::new(Some(namespace.to_owned()), [1; 32]);
+    let imported = import::read(folder.path(), &options).unwrap_or_else(|error| panic!("{error}"));
+    imported.timelines.last().expect("there is one at least")
 }
 
 fn recordings() -> Vec<PathBuf> {
@@ -328,7 +330,7 @@ fn an_export_tells_what_a_look_tells_or_what_it_lacks() {
         looks += 1;
         for Tool { format, write } in TOOLS {
             let imported = imported(&write(&state), &state.namespace);
-            let evidence = Evidence::of(&imported.timelines[0]);
+            let evidence = Evidence::of(&imported);
             let (expected, found) = (causes(&look), causes(&diagnose(&evidence)));
             let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
             // Where the deepest cause is not to be seen, what it led to may be.
@@ -373,8 +375,7 @@ fn what_the_tools_themselves_wrote_tells_the_same_cause() {
         assert_eq!(links, None, "{name}");
         let found: BTreeSet<_> = imported
             .timelines
-            .iter()
-            .flat_map(|timeline| diagnose(&Evidence::of(timeline)).identity())
+            .flat_map(|timeline| diagnose(&Evidence::of(&timeline)).identity())
             .map(|(slug, subject)| (slug, subject.rsplit('/').next().unwrap_or_default().to_owned()))
             .collect();
         let expected = ("configmap-missing".to_owned(), "litellm-settings".to_owned());

@@ -29,8 +29,8 @@ const NEW: usize = 12;
 /// Reads what somebody has exported, and diagnoses every namespace of it.
 pub fn imported(bytes: &[u8]) {
     if let Ok(imported) = import::from_bytes(bytes, &Options::new(None, [1; 32])) {
-        for timeline in &imported.timelines {
-            let _ = diagnose(&Evidence::of(timeline));
+        for timeline in imported.timelines {
+            let _ = diagnose(&Evidence::of(&timeline));
         }
     }
 }

@@ -132,7 +132,7 @@ impl DiagnoseArgs {
 /// Looks once, and prints what can be said.
 pub async fn run(args: &DiagnoseArgs, context: &Context) -> Result<ExitCode, Failure> {
     let mut looks = match &args.from {
-        Some(path) => exported(path, args.namespace.clone())?,
+        Some(path) => exported(path, args)?,
         None => live(args, context).await?,
     };
     let subject = args.subject();
@@ -167,10 +167,13 @@ fn narrow(looks: &mut [Looked], subject: &Subject) -> Result<(), Failure> {
 }
 
 /// What an export holds, each of its namespaces. What it was taken for is told on standard error.
-fn exported(path: &Path, namespace: Option<String>) -> Result<Vec<Looked>, Failure> {
-    let imported = import::read(path, &import::Options::new(namespace, key()?))?;
+fn exported(path: &Path, args: &DiagnoseArgs) -> Result<Vec<Looked>, Failure> {
+    let imported = import::read(path, &import::Options::new(args.namespace.clone(), key()?))?;
     complain(&format!("{} was read as {}", path.display(), imported.format));
-    Ok(imported.timelines.into_iter().map(look::of).collect())
+    // Names, and what belongs to a release, are found in all that was seen.
+    let whole = args.redact_names || args.subject().is_some();
+    let looked = |timeline| if whole { look::of(timeline) } else { look::of(timeline).lean() };
+    Ok(imported.timelines.map(looked).collect())
 }
 
 /// What is to be seen in the cluster that was named.

@@ -1,11 +1,12 @@
 //! Services that nothing answers for: their selector matches no pod, though it nearly does, or the port that they name is nobody's.
 
+use std::cell::OnceCell;
 use std::collections::HashMap;
 
 use serde_json::{Map, Value};
 
 use super::progress::{plain, relevant};
-use super::services::{has_ready_endpoint, is_behind, pods_behind, selects, unknown_port};
+use super::services::{has_ready_endpoint, pods_behind, unknown_port};
 use crate::evidence::{Evidence, Life, ObjectRef};
 
 /// One label that a Service asks for and that the pods do not have so.
@@ -45,18 +46,18 @@ const RUNS_PODS: [&str; 6] = ["CronJob", "DaemonSet", "Deployment", "Job", "Repl
 /// there yet or not ready, are none.
 pub fn unserved(evidence: &Evidence) -> Vec<Unserved<'_>> {
     let services = relevant(evidence, "Service").into_iter();
-    let templates = Templates::of(evidence);
+    let (templates, around) = (Templates::of(evidence), Around::default());
     services
         .filter(|service| service.exists() && service.text("/metadata/deletionTimestamp").is_empty())
         .filter(|service| service.text("/spec/type") != "ExternalName")
         .filter_map(|service| {
-            let reason = reason(evidence, service, &templates)?;
+            let reason = reason(evidence, service, &templates, &around)?;
             Some(Unserved { service, reason })
         })
         .collect()
 }
 
-fn reason<'a>(evidence: &'a Evidence, service: &'a Life, templates: &Templates<'a>) -> Option<Reason<'a>> {
+fn reason<'a>(evidence: &'a Evidence, service: &'a Life, templates: &Templates<'a>, around: &Around<'a>) -> Option<Reason<'a>> {
     let selector = service.at("/spec/selector")?.as_object().filter(|selector| !selector.is_empty())?;
     if let Some(name) = unknown_port(evidence, service) {
         let pods = pods_behind(evidence, service).collect();
@@ -66,15 +67,18 @@ fn reason<'a>(evidence: &'a Evidence, service: &'a Life, templates: &Templates<'
     if pods_behind(evidence, service).next().is_some() || has_ready_endpoint(evidence, service) {
         return None;
     }
-    if templates.selected(service.text("/metadata/namespace"), selector) {
+    let namespace = service.text("/metadata/namespace");
+    if templates.selected(namespace, selector) {
         return None;
     }
-    let mut near: Vec<(usize, &Life, Vec<Differing>)> = runs_pods(evidence, service)
-        // Pods that another Service has are not what this one means: that is blue and green, or an old and a new one.
-        .filter(|(life, _)| !has_other(evidence, service, life))
+    let mut near: Vec<(usize, &Life, Vec<Differing>)> = around
+        .runs_pods(evidence, namespace)
+        .iter()
         .filter_map(|(life, labels)| {
-            let differs = nearly(selector, labels?.as_object()?)?;
-            Some((differs.len(), life, differs))
+            let differs = nearly(selector, labels)?;
+            // Pods that another Service has are not what this one means: that is blue and green, or an old and a new one.
+            let others = life.text("/kind") != "CronJob" && around.has_other(evidence, service, labels);
+            (!others).then_some((differs.len(), *life, differs))
         })
         .collect();
     near.sort_by_key(|(count, life, _)| (*count, rank(life), life.name().to_owned()));
@@ -128,28 +132,55 @@ impl<'a> Templates<'a> {
     }
 }
 
-/// What runs pods in a Service's namespace, with the labels of these pods; pods themselves included.
-fn runs_pods<'a>(evidence: &'a Evidence, service: &'a Life) -> impl Iterator<Item = (&'a Life, Option<&'a Value>)> {
-    let namespace = service.text("/metadata/namespace");
-    let pods = evidence.all("Pod").map(|pod| (pod, pod.at("/metadata/labels")));
-    templates(evidence)
-        .chain(pods)
-        .filter(move |(life, _)| life.text("/metadata/namespace") == namespace)
+/// What there is besides a Service, found once for all of them: where many are without pods at once, each would look at everything.
+#[derive(Default)]
+struct Around<'a> {
+    runs_pods: OnceCell<HashMap<&'a str, Vec<Labelled<'a>>>>,
+    /// Services by namespace and by the first label that they ask for.
+    services: OnceCell<HashMap<Label<'a>, Vec<&'a Life>>>,
 }
 
-fn has_other(evidence: &Evidence, service: &Life, life: &Life) -> bool {
-    let others = || {
-        evidence
-            .all("Service")
-            .filter(|other| other.uid() != service.uid() && other.text("/metadata/namespace") == service.text("/metadata/namespace"))
-    };
-    match life.text("/kind") {
-        "Pod" => others().any(|other| is_behind(other, life)),
-        _ => others().any(|other| {
-            other
-                .at("/spec/selector")
-                .is_some_and(|selector| selects(selector, life.at("/spec/template/metadata/labels")))
-        }),
+/// Namespace, key and value.
+type Label<'a> = (&'a str, &'a str, &'a Value);
+type Labelled<'a> = (&'a Life, &'a Map<String, Value>);
+
+impl<'a> Around<'a> {
+    /// What runs pods in a namespace, with the labels of these pods; pods themselves included.
+    fn runs_pods(&self, evidence: &'a Evidence, namespace: &str) -> &[Labelled<'a>] {
+        let found = self.runs_pods.get_or_init(|| {
+            let mut found: HashMap<_, Vec<_>> = HashMap::new();
+            let pods = evidence.all("Pod").map(|pod| (pod, pod.at("/metadata/labels")));
+            for (life, labels) in templates(evidence).chain(pods) {
+                let labels = labels.and_then(Value::as_object).map(|labels| (life, labels));
+                found.entry(life.text("/metadata/namespace")).or_default().extend(labels);
+            }
+            found
+        });
+        found.get(namespace).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether another Service of the namespace selects these labels.
+    fn has_other(&self, evidence: &'a Evidence, service: &Life, labels: &Map<String, Value>) -> bool {
+        let services = self.services.get_or_init(|| {
+            let mut services: HashMap<_, Vec<&Life>> = HashMap::new();
+            for service in evidence.all("Service") {
+                let selector = service.at("/spec/selector").and_then(Value::as_object);
+                if let Some((key, value)) = selector.and_then(|selector| selector.iter().next()) {
+                    let place = (service.text("/metadata/namespace"), key.as_str(), value);
+                    services.entry(place).or_default().push(service);
+                }
+            }
+            services
+        });
+        let namespace = service.text("/metadata/namespace");
+        let asking = labels
+            .iter()
+            .filter_map(|(key, value)| services.get(&(namespace, key.as_str(), value)));
+        let selects = |other: &&Life| {
+            let selector = other.at("/spec/selector").and_then(Value::as_object);
+            selector.is_some_and(|selector| selector.iter().all(|(key, value)| labels.get(key) == Some(value)))
+        };
+        asking.flatten().any(|other| other.uid() != service.uid() && selects(other))
     }
 }
 
@@ -190,11 +221,19 @@ fn similar(a: &str, b: &str) -> bool {
     let parts = |text: &str| text.to_lowercase().split(['-', '_', '.']).map(str::to_owned).collect::<Vec<_>>();
     let (one, other) = (parts(a), parts(b));
     let within = one.iter().all(|part| other.contains(part)) || other.iter().all(|part| one.contains(part));
-    within || a.len().min(b.len()) >= 3 && distance(a, b) <= 2 && distance(a, b) < a.len().min(b.len()) / 2 + 1
+    let shorter = a.len().min(b.len());
+    within || shorter >= 3 && distance(a, b) <= (shorter / 2).min(2)
 }
 
 /// How many letters have to be changed, added or left out.
 fn distance(a: &str, b: &str) -> usize {
+    // What both begin and end with need not be looked at.
+    let begin = a.chars().zip(b.chars()).take_while(|(one, other)| one == other);
+    let begin: usize = begin.map(|(letter, _)| letter.len_utf8()).sum();
+    let (a, b) = (&a[begin..], &b[begin..]);
+    let end = a.chars().rev().zip(b.chars().rev()).take_while(|(one, other)| one == other);
+    let end: usize = end.map(|(letter, _)| letter.len_utf8()).sum();
+    let (a, b) = (&a[..a.len() - end], &b[..b.len() - end]);
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, letter) in a.chars().enumerate() {
@@ -241,6 +280,20 @@ mod tests {
             differs(json!({"app": "web", "tier": "front"}), json!({"app": "web", "tier": "ui"})),
             some("tier=front tier: ui")
         );
+    }
+
+    #[test]
+    fn a_distance_is_one_of_letters() {
+        for (a, b, letters) in [
+            ("web", "web", 0),
+            ("web", "webb", 1),
+            ("abab", "ab", 2),
+            ("", "abc", 3),
+            ("caf\u{e9}s", "cafes", 1),
+            ("kitten", "sitting", 3),
+        ] {
+            assert_eq!((distance(a, b), distance(b, a)), (letters, letters), "{a} {b}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod fold;
 mod gates;
 pub mod health;
 mod index;
+mod intake;
 mod left;
 mod life;
 pub mod loops;
@@ -24,6 +25,7 @@ pub mod writers;
 
 pub use collect::{CollectError, Collector};
 pub use fold::{Engine, EngineEnd, Evidence, Log, Look, PrintedLine};
+pub use intake::Intake;
 pub use left::left;
 pub use life::{Life, Version};
 pub use model::{

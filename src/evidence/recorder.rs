@@ -91,7 +91,7 @@ impl Recorder {
     /// Notes how an object looks, and what it says if it is a release record.
     pub fn record_object(&self, change: Change, object: Value) {
         let mut state = self.state();
-        let (record, object) = taken(&mut state, change, object);
+        let (record, object) = taken(&mut state.redactor, change, object);
         rewrite(&mut state);
         record.into_iter().chain([object]).for_each(|fact| push(&mut state, fact));
         drop(state);
@@ -104,7 +104,7 @@ impl Recorder {
         state.redactor.learn_only(true);
         let mut facts = Vec::new();
         for object in objects {
-            let (record, object) = taken(&mut state, Change::Applied, object);
+            let (record, object) = taken(&mut state.redactor, Change::Applied, object);
             facts.extend(record);
             facts.push(object);
         }
@@ -183,10 +183,10 @@ impl Timeline {
 }
 
 /// An object as it may be noted, and before it what it says if it is a release record.
-fn taken(state: &mut State, change: Change, mut object: Value) -> (Option<Fact>, Fact) {
+pub(super) fn taken(redactor: &mut Redactor, change: Change, mut object: Value) -> (Option<Fact>, Fact) {
     let mut record = None;
     if release::is_storage(&object) && change == Change::Applied {
-        record = Some(match release::decode(&object, &mut state.redactor) {
+        record = Some(match release::decode(&object, redactor) {
             Ok(record) => Fact::Release(Arc::new(record)),
             Err(error) => {
                 let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
@@ -198,8 +198,8 @@ fn taken(state: &mut State, change: Change, mut object: Value) -> (Option<Fact>,
         });
     }
     let mut writers = writers::take(&mut object).into();
-    state.redactor.object(&mut object);
-    state.redactor.writers(&mut writers);
+    redactor.object(&mut object);
+    redactor.writers(&mut writers);
     let object = Arc::new(object);
     (record, Fact::Object { change, object, writers })
 }

@@ -1,23 +1,28 @@
 //! Gathers what the files of a bundle tell, whatever its format is.
 
+mod sink;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufRead};
 
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::Format;
-use super::cluster_dump::log_error;
+use super::compact::{self, Compact};
 use super::limits::Limits;
 use super::logs::Tail;
-use super::objects::{Known, Moment, api_version, event, known, of_plural, parse, unseal, weight};
-use super::pieces::{self, End, Held, LINE, Sink, Syntax, line};
-use super::place::{Hints, LogPlace, Place, place};
+use super::objects::{Known, Moment, api_version, event, known, of_plural, size, unseal};
+use super::pieces::{self, Held, LINE, Sink, line};
+use super::place::{Hints, Place, place};
+use super::pods::Pods;
 use super::source::{Visitor, Want};
+use super::{Format, Options};
+use crate::evidence::Intake;
 use crate::evidence::collect::Kind;
-use crate::evidence::moment;
+use crate::evidence::manifest;
 
 const TOO_LARGE: &str = "the objects of the bundle are too large together";
+const TOO_DEEP: &str = "its fields lie too deep within each other";
 
 /// Kind, namespace and name. The namespace is empty for kinds without one.
 pub type Key = (&'static str, String, String);
@@ -27,7 +32,14 @@ pub struct Gathered<'a> {
     limits: &'a Limits,
     /// Only this namespace is wanted.
     wanted: Option<&'a str>,
-    pub objects: BTreeMap<Key, Value>,
+    /// What is learnt of everything that is kept.
+    pub intake: Intake,
+    pub objects: BTreeMap<Key, Compact>,
+    pub pods: Pods,
+    /// The newest version of a node.
+    pub kubelet: String,
+    /// There is something else than Helm's storage Secrets.
+    pub others: bool,
     values: usize,
     /// The kinds of which everything is here, with their namespace.
     pub listed: BTreeSet<(&'static str, String)>,
@@ -65,11 +77,15 @@ struct Reading {
 }
 
 impl<'a> Gathered<'a> {
-    pub fn new(limits: &'a Limits, wanted: Option<&'a str>, now: Timestamp) -> Self {
+    pub fn new(options: &'a Options, now: Timestamp) -> Self {
         Self {
-            limits,
-            wanted,
+            limits: &options.limits,
+            wanted: options.namespace.as_deref(),
+            intake: Intake::new(options.key),
             objects: BTreeMap::new(),
+            pods: Pods::default(),
+            kubelet: String::new(),
+            others: false,
             values: 0,
             listed: BTreeSet::new(),
             namespaces: BTreeSet::new(),
@@ -133,9 +149,13 @@ impl<'a> Gathered<'a> {
             self.note(&format!("{kind} {name} of {version}"), &why);
             return;
         }
-        let weight = weight(&object);
-        if weight > self.limits.values || self.values + weight > self.limits.kept {
+        let size = size(&object);
+        if size.values > self.limits.values || self.values + size.values > self.limits.kept {
             self.note(&format!("{kind} {name}"), TOO_LARGE);
+            return;
+        }
+        if size.depth > self.limits.nesting {
+            self.note(&format!("{kind} {name}"), TOO_DEEP);
             return;
         }
         match of.kind {
@@ -148,24 +168,27 @@ impl<'a> Gathered<'a> {
         if of.namespaced {
             object["metadata"]["namespace"] = Value::from(namespace.as_str());
         }
-        self.keep((of.kind, namespace, name), object, weight);
+        self.keep((of.kind, namespace, name), object, size.values);
     }
 
     /// Of an object that stands in several files, the latest counts.
     fn keep(&mut self, key: Key, object: Value, values: usize) {
-        let age = |object: &Value| {
-            let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str);
-            let created = text("/metadata/creationTimestamp").and_then(moment::parse);
-            let version = text("/metadata/resourceVersion").and_then(|version| version.parse::<u64>().ok());
-            (created, version)
-        };
         if let Some(before) = self.objects.get(&key)
-            && age(before) >= age(&object)
+            && before.age >= compact::age(&object)
         {
             return;
         }
+        match key.0 {
+            "Pod" => self.pods.add(&key.1, &key.2, &object),
+            "Node" => {
+                let version = manifest::text(&object, "/status/nodeInfo/kubeletVersion");
+                self.kubelet = version.to_owned().max(std::mem::take(&mut self.kubelet));
+            }
+            _ => {}
+        }
+        self.others |= manifest::text(&object, "/type") != "helm.sh/release.v1";
         self.values += values;
-        self.objects.insert(key, object);
+        self.objects.insert(key, Compact::new(object, &mut self.intake));
     }
 
     /// Puts an item aside whose kind stands behind it.
@@ -177,12 +200,12 @@ impl<'a> Gathered<'a> {
             self.file.of.insert(namespace.to_owned());
             return;
         }
-        let weight = weight(&item);
-        if self.values + self.file.values + weight > self.limits.kept {
+        let values = size(&item).values;
+        if self.values + self.file.values + values > self.limits.kept {
             self.note(&format!("an object in {}", self.file.path.clone()), TOO_LARGE);
             return;
         }
-        self.file.values += weight;
+        self.file.values += values;
         self.file.pending.push(item);
     }
 
@@ -253,15 +276,19 @@ impl<'a> Gathered<'a> {
     }
 
     fn keep_log(&mut self, tail: Tail) {
+        if let Some(latest) = tail.latest() {
+            self.moment.saw(latest);
+        }
+        let known = tail.place.namespace.as_ref().and_then(|_| self.pods.pod(&tail));
+        if known.is_some_and(|(_, pod)| !pod.matters) {
+            return;
+        }
         if self.log_bytes + tail.bytes() > self.limits.logs {
             let pod = tail.place.pod.clone();
             self.note(&format!("the log of pod {pod}"), "the logs of the bundle are too large together");
             return;
         }
         self.log_bytes += tail.bytes();
-        if let Some(latest) = tail.latest() {
-            self.moment.saw(latest);
-        }
         self.logs.push(tail);
     }
 }
@@ -328,121 +355,5 @@ impl Visitor for Gathered<'_> {
 
     fn left_out(&mut self, what: &str, why: &str) {
         self.note(what, why);
-    }
-}
-
-impl Sink for Gathered<'_> {
-    fn item(&mut self, text: &[u8], syntax: Syntax) {
-        match parse(text, syntax, &mut self.moment) {
-            Some(item) if item.get("kind").is_some_and(Value::is_string) => self.add(item),
-            Some(item) => self.wait(item),
-            None => self.note(
-                &format!("an object in {}", self.file.path.clone()),
-                "it cannot be read as JSON or YAML",
-            ),
-        }
-    }
-
-    fn document(&mut self, text: &[u8], syntax: Syntax, end: End) {
-        let pending = std::mem::take(&mut self.file.pending);
-        self.file.values = 0;
-        let envelope = parse(text, syntax, &mut self.moment);
-        if !end.whole {
-            self.note(&format!("the end of {}", self.file.path.clone()), "it was cut off");
-        }
-        let field = |key: &str| {
-            envelope
-                .as_ref()
-                .and_then(|envelope| envelope.get(key)?.as_str())
-                .unwrap_or_default()
-        };
-        // Go writes a list without items as null.
-        let empty = |list: &Value| list.get("items").is_some_and(|items| items.is_array() || items.is_null());
-        let list = end.list || envelope.as_ref().is_some_and(empty);
-        if !list {
-            self.file.of.clear();
-            match envelope {
-                Some(object) if object.get("kind").is_some_and(Value::is_string) => self.add(object),
-                Some(_) => {}
-                None if end.whole => self.note(&self.file.path.clone(), "it cannot be read as JSON or YAML"),
-                None => {}
-            }
-            return;
-        }
-        let hinted = || self.file.hints.plural.as_deref().and_then(of_plural);
-        let stated = field("kind").strip_suffix("List").unwrap_or_default();
-        let kind = match known(field("apiVersion"), stated) {
-            Known::Kept(kind) => Some(kind),
-            Known::Newer(_) => None,
-            // An array has no kind, and neither have its items.
-            Known::Other if field("kind").is_empty() => hinted(),
-            Known::Other => None,
-        };
-        let version = field("apiVersion").to_owned();
-        let goes_on = envelope.as_ref().and_then(|list| list.pointer("/metadata/continue")?.as_str());
-        let complete = end.whole && goes_on.unwrap_or_default().is_empty();
-        let newer = matches!(known(&version, stated), Known::Newer(_));
-        let generic = field("kind") == "List";
-        let stated = stated.to_owned();
-        for mut item in pending {
-            if !item.is_object() {
-                continue;
-            }
-            if let Some(kind) = kind {
-                item["kind"] = Value::from(kind.kind);
-                item["apiVersion"] = Value::from(if version.is_empty() { api_version(kind) } else { version.clone() });
-            } else if newer {
-                item["kind"] = Value::from(stated.as_str());
-                item["apiVersion"] = Value::from(version.as_str());
-            } else {
-                continue;
-            }
-            self.add(item);
-        }
-        self.open_lists += usize::from(generic);
-        match kind {
-            Some(kind) if complete => self.listed(kind),
-            _ => self.file.of.clear(),
-        }
-    }
-
-    fn too_large(&mut self) {
-        self.note(
-            &format!("an object in {}", self.file.path.clone()),
-            "it is larger than Kubernetes keeps one",
-        );
-    }
-
-    fn log(&mut self, log: LogPlace) {
-        if self.file.format.is_none() && log.namespace.is_some() {
-            // The lines before and behind a log say which program wrote them.
-            self.file.format = Some(Format::ClusterDump);
-        }
-        if let Some(namespace) = &log.namespace
-            && self.file.hints.namespace.is_none()
-        {
-            self.file.group.1 = Some(namespace.clone());
-            self.settle_group();
-        }
-        self.file.log = Some(Tail::new(log));
-    }
-
-    fn line(&mut self, line: &[u8]) {
-        if let Some(log) = &mut self.file.log {
-            log.push(line);
-        }
-    }
-
-    fn log_end(&mut self) {
-        let Some(mut log) = self.file.log.take() else { return };
-        let refused = log.lines().last().and_then(log_error).is_some();
-        log.place.error |= refused && log.lines().count() == 1;
-        if self.is_wanted(log.place.namespace.as_deref().unwrap_or_default()) {
-            self.keep_log(log);
-        }
-    }
-
-    fn written(&mut self, time: &str) {
-        self.moment.written(time);
     }
 }

@@ -3,14 +3,11 @@
 //! A record is base64 of base64 of gzip of JSON; `evidence::release` decodes it. It tells the status, the engine's last words, the hooks with
 //! their times, and the manifest as rendered.
 
-use serde_json::Value;
-
 use super::gather::Gathered;
 
 /// Whether nothing else is there.
 pub fn is_all(gathered: &Gathered<'_>) -> bool {
-    let storage = |object: &Value| object.get("type").and_then(Value::as_str) == Some("helm.sh/release.v1");
-    !gathered.objects.is_empty() && gathered.logs.is_empty() && gathered.objects.values().all(storage)
+    !gathered.objects.is_empty() && gathered.logs.is_empty() && !gathered.others
 }
 
 /// Why nothing but Secrets is known.

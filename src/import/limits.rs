@@ -17,6 +17,8 @@ pub struct Limits {
     pub object: usize,
     /// JSON values of one object: each takes some dozen bytes of memory, however short its text is.
     pub values: usize,
+    /// How deep the fields of one object lie within each other. JSON is read to a depth of 128, also where it is kept as a part of something.
+    pub nesting: usize,
     /// JSON values of all objects that are kept.
     pub kept: usize,
     /// Bytes of logs that are kept in all.
@@ -33,6 +35,7 @@ impl Default for Limits {
             small: 32 << 20,
             object: 16 << 20,
             values: 2 << 20,
+            nesting: 100,
             kept: 6 << 20,
             logs: 32 << 20,
         }

@@ -9,6 +9,7 @@
 
 mod archive;
 mod cluster_dump;
+mod compact;
 mod error;
 mod gather;
 mod helm_storage;
@@ -22,6 +23,7 @@ mod must_gather;
 mod objects;
 mod pieces;
 mod place;
+mod pods;
 mod recording;
 mod source;
 mod support_bundle;
@@ -39,9 +41,9 @@ use jiff::Timestamp;
 pub use error::ImportError;
 pub use limits::Limits;
 
-use crate::evidence::Timeline;
 use gather::Gathered;
 use source::{Opened, Visitor};
+pub use timelines::Timelines;
 
 /// How an import is to be done.
 #[derive(Debug, Clone)]
@@ -95,11 +97,11 @@ pub struct Missing {
 }
 
 /// What was read.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Imported {
     pub format: Format,
-    /// One for each namespace, in the order of their names. Never empty.
-    pub timelines: Vec<Timeline>,
+    /// One for each namespace; at least one.
+    pub timelines: Timelines,
     /// Every namespace of which the bundle holds anything, also those that were not asked for.
     pub namespaces: Vec<String>,
     /// What is not known, of the bundle as a whole. The timelines have it, too, as what could not be read.
@@ -144,7 +146,7 @@ pub fn from_bytes(bytes: &[u8], options: &Options) -> Result<Imported, ImportErr
 }
 
 fn opened_as(opened: Opened, path: &Path, options: &Options) -> Result<Imported, ImportError> {
-    let mut gathered = Gathered::new(&options.limits, options.namespace.as_deref(), Timestamp::now());
+    let mut gathered = Gathered::new(options, Timestamp::now());
     match opened {
         Opened::Folder => source::folder(path, &options.limits, &mut gathered),
         Opened::Archive(mut reader) => archive::read(&mut reader, &options.limits, &mut gathered),

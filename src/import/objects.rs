@@ -266,12 +266,27 @@ pub fn event(event: &mut Value) {
     }
 }
 
-/// How many values an object has.
-pub fn weight(value: &Value) -> usize {
+/// How large an object is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Size {
+    pub values: usize,
+    /// How deep its values lie within each other at the most.
+    pub depth: usize,
+}
+
+pub fn size(value: &Value) -> Size {
+    let leaf = Size { values: 1, depth: 1 };
+    let with = |of: Size, part: &Value| {
+        let part = size(part);
+        Size {
+            values: of.values + part.values,
+            depth: of.depth.max(part.depth + 1),
+        }
+    };
     match value {
-        Value::Array(items) => 1 + items.iter().map(weight).sum::<usize>(),
-        Value::Object(fields) => 1 + fields.values().map(weight).sum::<usize>(),
-        _ => 1,
+        Value::Array(items) => items.iter().fold(leaf, with),
+        Value::Object(fields) => fields.values().fold(leaf, with),
+        _ => leaf,
     }
 }
 

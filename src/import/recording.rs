@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::error::ImportError;
-use super::{Format, Imported, Missing, Options};
+use super::{Format, Imported, Missing, Options, Timelines};
 use crate::evidence::{Recording, Timeline};
 
 /// Reads a recording, as far as it goes.
@@ -31,7 +31,7 @@ pub fn read(path: &Path, options: &Options) -> Result<Imported, ImportError> {
     Ok(Imported {
         format: Format::Recording,
         namespaces,
-        timelines: vec![timeline.redacted(options.key)],
+        timelines: Timelines::One(Some(timeline.redacted(options.key))),
         missing: missing.into_iter().collect(),
     })
 }

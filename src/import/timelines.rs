@@ -5,32 +5,33 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use jiff::Timestamp;
 use serde_json::Value;
 
+use super::compact::Compact;
 use super::gather::{Gathered, Key};
 use super::logs::Tail;
+use super::pods::Container;
 use super::{Format, Imported, Missing, Options, helm_storage, kubectl_get};
-use crate::evidence::collect::{KINDS, matters};
-use crate::evidence::manifest::{list, text};
+use crate::evidence::collect::KINDS;
 use crate::evidence::wording::{Complaint, complaint};
-use crate::evidence::{Entry, Fact, Header, LogLine, Recorder, Timeline, moment};
+use crate::evidence::{Entry, Fact, Header, Intake, LogLine, Timeline};
 
 pub fn imported(mut gathered: Gathered<'_>, options: &Options) -> Imported {
     let format = format(&gathered);
     let observed_at = gathered.moment.get().unwrap_or_else(Timestamp::now);
-    let recorder = Recorder::new(header(format, &gathered, observed_at), options.key);
-    let pods = Pods::of(&gathered.objects);
-    // Secrets come first among the kinds, so that their values are known when the others are noted.
-    let mut objects: Vec<(Key, Value)> = std::mem::take(&mut gathered.objects).into_iter().collect();
-    objects.sort_by_key(|(key, _)| KINDS.iter().position(|kind| kind.kind == key.0));
-    recorder.record_objects(objects.into_iter().map(|(_, object)| object).collect());
+    let header = header(format, &gathered, observed_at);
     let mut missing = left_out(&gathered);
-    let unread = note_logs(&gathered, &pods, &recorder, observed_at);
-    missing.extend(unread.of_all);
+    let (mut logs, mut unread) = logs(&mut gathered, observed_at);
+    missing.append(&mut unread.of_all);
     // The bundle tells the reasons in its own words.
-    let clean = |missing: Missing| Missing {
-        what: recorder.redacted(&missing.what),
-        why: recorder.redacted(&missing.why),
+    let intake = &mut gathered.intake;
+    let mut clean = |missing: &mut Missing| {
+        missing.what = intake.text(&missing.what);
+        missing.why = intake.text(&missing.why);
     };
-    let missing: Vec<Missing> = missing.into_iter().map(clean).collect();
+    missing
+        .iter_mut()
+        .chain(unread.by_namespace.values_mut().flatten())
+        .for_each(&mut clean);
+    gathered.refused.values_mut().for_each(|reason| *reason = intake.text(reason));
 
     let namespaces: Vec<String> = gathered.namespaces.iter().cloned().collect();
     let wanted = match &options.namespace {
@@ -38,31 +39,135 @@ pub fn imported(mut gathered: Gathered<'_>, options: &Options) -> Imported {
         None if namespaces.is_empty() => vec!["default".to_owned()],
         None => namespaces.clone(),
     };
-    let noted = recorder.timeline();
-    let mut by_namespace = apart(&noted, &pods);
-    let common = by_namespace.remove("").unwrap_or_default();
-    let timelines = wanted.iter().map(|namespace| {
-        let mut facts = common.clone();
-        facts.extend(by_namespace.remove(namespace).unwrap_or_default());
-        let (watched, unknown) = watched(&gathered, format, namespace, &facts);
-        let own = unread.by_namespace.get(namespace).into_iter().flatten();
-        for Missing { what, why } in missing.iter().chain(own).cloned().chain(unknown).map(clean) {
+    // Secrets come first among the kinds, as in a live look.
+    let mut objects: Vec<(Key, Compact)> = std::mem::take(&mut gathered.objects).into_iter().collect();
+    objects.sort_by_key(|(key, _)| KINDS.iter().position(|kind| kind.kind == key.0));
+    let mut by_namespace: HashMap<String, Held> = HashMap::new();
+    for ((_, namespace, _), object) in objects {
+        by_namespace.entry(namespace).or_default().objects.push(object);
+    }
+    for (namespace, lines) in logs.drain() {
+        by_namespace.entry(namespace).or_default().lines = lines;
+    }
+    let mut made = Namespaces {
+        header,
+        format,
+        listed: gathered.listed,
+        refused: gathered.refused,
+        intake: gathered.intake,
+        missing: missing.clone(),
+        unread: unread.by_namespace,
+        common: Vec::new(),
+        by_namespace,
+        wanted: wanted.into_iter(),
+    };
+    made.common = made.facts("");
+    Imported {
+        format,
+        timelines: Timelines::Made(Box::new(made)),
+        namespaces,
+        missing,
+    }
+}
+
+/// The timelines of a bundle, in the order of the names of their namespaces. Each is made when it is asked for, so that whoever lets go of one
+/// before the next never holds all of them.
+#[derive(Debug)]
+pub enum Timelines {
+    One(Option<Timeline>),
+    Made(Box<Namespaces>),
+}
+
+impl Iterator for Timelines {
+    type Item = Timeline;
+
+    fn next(&mut self) -> Option<Timeline> {
+        match self {
+            Self::One(timeline) => timeline.take(),
+            Self::Made(namespaces) => namespaces.made(),
+        }
+    }
+}
+
+/// The facts of a namespace, not swept yet.
+#[derive(Debug, Default)]
+struct Held {
+    objects: Vec<Compact>,
+    lines: Vec<Fact>,
+}
+
+/// What is known of all namespaces.
+#[derive(Debug)]
+pub struct Namespaces {
+    header: Header,
+    format: Format,
+    /// The kinds of which everything is here, with their namespace.
+    listed: BTreeSet<(&'static str, String)>,
+    /// Why kinds were not collected, by kind and namespace.
+    refused: BTreeMap<(&'static str, String), String>,
+    intake: Intake,
+    missing: Vec<Missing>,
+    unread: BTreeMap<String, Vec<Missing>>,
+    /// What belongs to no namespace and is of all of them.
+    common: Vec<Fact>,
+    by_namespace: HashMap<String, Held>,
+    wanted: std::vec::IntoIter<String>,
+}
+
+impl Namespaces {
+    /// The timeline of the next one.
+    fn made(&mut self) -> Option<Timeline> {
+        let namespace = self.wanted.next()?;
+        let mut facts = self.common.clone();
+        facts.extend(self.facts(&namespace));
+        let (watched, unknown) = self.watched(&namespace, &facts);
+        let own = self.unread.remove(&namespace).into_iter().flatten();
+        for Missing { what, why } in self.missing.iter().cloned().chain(own).chain(unknown) {
             facts.push(Fact::NotReadable { what, reason: why });
         }
         facts.push(Fact::Listed { kinds: watched });
-        Timeline {
+        let at = self.header.observed_at;
+        Some(Timeline {
             header: Header {
-                namespace: namespace.clone(),
-                ..noted.header.clone()
+                namespace,
+                ..self.header.clone()
             },
-            entries: facts.into_iter().map(|fact| Entry { at: observed_at, fact }).collect(),
+            entries: facts.into_iter().map(|fact| Entry { at, fact }).collect(),
+        })
+    }
+
+    fn facts(&mut self, namespace: &str) -> Vec<Fact> {
+        let Held { objects, lines } = self.by_namespace.remove(namespace).unwrap_or_default();
+        let mut facts: Vec<Fact> = objects.into_iter().flat_map(Compact::facts).chain(lines).collect();
+        facts.iter_mut().for_each(|fact| self.intake.sweep(fact));
+        facts
+    }
+
+    /// Which kinds are known completely in a namespace, and what is not.
+    fn watched(&self, namespace: &str, facts: &[Fact]) -> (Vec<String>, Vec<Missing>) {
+        let mut watched = Vec::new();
+        let mut absent: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+        for kind in KINDS {
+            let of = if kind.namespaced { namespace } else { "" };
+            let refused = [of, ""].iter().find_map(|of| self.refused.get(&(kind.kind, (*of).to_owned())));
+            if let Some(reason) = refused {
+                absent.entry(reason.clone()).or_default().push(kind.kind);
+            } else if self.listed.contains(&(kind.kind, of.to_owned())) {
+                watched.push(kind.kind.to_owned());
+            } else if kind.built_in || speaks_of(facts, kind.group) {
+                let why = match self.format {
+                    Format::HelmStorage => helm_storage::ALONE.to_owned(),
+                    Format::KubectlGet => kubectl_get::OPEN.to_owned(),
+                    format => format!("{format} holds no complete list of it"),
+                };
+                absent.entry(why).or_default().push(kind.kind);
+            }
         }
-    });
-    Imported {
-        format,
-        timelines: timelines.collect(),
-        namespaces,
-        missing,
+        let missing = absent.into_iter().map(|(why, kinds)| Missing {
+            what: kinds.join(", "),
+            why,
+        });
+        (watched, missing.collect())
     }
 }
 
@@ -82,14 +187,12 @@ fn format(gathered: &Gathered<'_>) -> Format {
 }
 
 fn header(format: Format, gathered: &Gathered<'_>, observed_at: Timestamp) -> Header {
-    let nodes = gathered.objects.iter().filter(|(key, _)| key.0 == "Node").map(|(_, node)| node);
-    let versions = nodes.map(|node| text(node, "/status/nodeInfo/kubeletVersion"));
     Header {
         format: Header::FORMAT,
         recorder: concat!("rekindle ", env!("CARGO_PKG_VERSION")).to_owned(),
         observed_at,
         namespace: String::new(),
-        kubernetes_version: versions.max().unwrap_or_default().to_owned(),
+        kubernetes_version: gathered.kubelet.clone(),
         watched: Vec::new(),
         notes: BTreeMap::from([("imported from".to_owned(), format.to_string())]),
     }
@@ -108,33 +211,6 @@ fn left_out(gathered: &Gathered<'_>) -> Vec<Missing> {
     gathered.left_out.iter().map(missing).collect()
 }
 
-/// Which kinds are known completely in a namespace, and what is not.
-fn watched(gathered: &Gathered<'_>, format: Format, namespace: &str, facts: &[Fact]) -> (Vec<String>, Vec<Missing>) {
-    let mut watched = Vec::new();
-    let mut absent: BTreeMap<String, Vec<&str>> = BTreeMap::new();
-    for kind in KINDS {
-        let of = if kind.namespaced { namespace } else { "" };
-        let refused = [of, ""].iter().find_map(|of| gathered.refused.get(&(kind.kind, (*of).to_owned())));
-        if let Some(reason) = refused {
-            absent.entry(reason.clone()).or_default().push(kind.kind);
-        } else if gathered.listed.contains(&(kind.kind, of.to_owned())) {
-            watched.push(kind.kind.to_owned());
-        } else if kind.built_in || speaks_of(facts, kind.group) {
-            let why = match format {
-                Format::HelmStorage => helm_storage::ALONE.to_owned(),
-                Format::KubectlGet => kubectl_get::OPEN.to_owned(),
-                _ => format!("{format} holds no complete list of it"),
-            };
-            absent.entry(why).or_default().push(kind.kind);
-        }
-    }
-    let missing = absent.into_iter().map(|(why, kinds)| Missing {
-        what: kinds.join(", "),
-        why,
-    });
-    (watched, missing.collect())
-}
-
 /// Whether objects say that something of this group has made them.
 fn speaks_of(facts: &[Fact], group: &str) -> bool {
     let labels = |object: &Value| {
@@ -146,100 +222,6 @@ fn speaks_of(facts: &[Fact], group: &str) -> bool {
         .any(|fact| matches!(fact, Fact::Object { object, .. } if labels(object)))
 }
 
-/// The facts by namespace; what belongs to none is of all of them.
-fn apart(noted: &Timeline, pods: &Pods) -> HashMap<String, Vec<Fact>> {
-    let mut apart: HashMap<String, Vec<Fact>> = HashMap::new();
-    // What a storage Secret says stands before it.
-    let mut before: Vec<Fact> = Vec::new();
-    for entry in &noted.entries {
-        let fact = entry.fact.clone();
-        match &fact {
-            Fact::Object { object, .. } => {
-                let facts = apart.entry(text(object, "/metadata/namespace").to_owned()).or_default();
-                facts.append(&mut before);
-                facts.push(fact);
-            }
-            Fact::Log(line) => {
-                let namespace = pods.namespaces.get(&line.pod_uid).cloned().unwrap_or_default();
-                apart.entry(namespace).or_default().push(fact);
-            }
-            _ => before.push(fact),
-        }
-    }
-    apart.entry(String::new()).or_default().append(&mut before);
-    apart
-}
-
-/// What has to be known of pods to read their logs.
-struct Pods {
-    /// By namespace and name.
-    pods: BTreeMap<(String, String), Pod>,
-    /// By UID.
-    namespaces: HashMap<String, String>,
-}
-
-struct Pod {
-    uid: String,
-    matters: bool,
-    containers: Vec<Container>,
-}
-
-struct Container {
-    name: String,
-    restarts: u32,
-    /// When this one ended, and the one before it.
-    ended: [Option<Timestamp>; 2],
-}
-
-impl Pods {
-    fn of(objects: &BTreeMap<Key, Value>) -> Self {
-        let mut found = Self {
-            pods: BTreeMap::new(),
-            namespaces: HashMap::new(),
-        };
-        for ((_, namespace, name), pod) in objects.iter().filter(|(key, _)| key.0 == "Pod") {
-            // Pods of the control plane have no UID in some exports.
-            let uid = text(pod, "/metadata/uid").to_owned();
-            found.namespaces.insert(uid.clone(), namespace.clone());
-            let pod = Pod {
-                uid,
-                matters: matters(pod),
-                containers: statuses(pod).map(container).collect(),
-            };
-            found.pods.insert((namespace.clone(), name.clone()), pod);
-        }
-        found
-    }
-
-    /// The pod of a log, with its name's exact spelling.
-    fn pod(&self, log: &Tail) -> Option<(&str, &Pod)> {
-        if let Some(namespace) = &log.place.namespace {
-            let key = (namespace.clone(), log.place.pod.clone());
-            return self.pods.get_key_value(&key).map(|((_, name), pod)| (name.as_str(), pod));
-        }
-        let mut named = self.pods.iter().filter(|((_, name), _)| *name == log.place.pod);
-        let (key, pod) = named.next()?;
-        named.next().is_none().then_some((key.1.as_str(), pod))
-    }
-}
-
-fn statuses(pod: &Value) -> impl Iterator<Item = &Value> {
-    let status = pod.get("status").unwrap_or(&Value::Null);
-    list(status, "initContainerStatuses")
-        .iter()
-        .chain(list(status, "containerStatuses"))
-}
-
-fn container(status: &Value) -> Container {
-    let restarts = status.get("restartCount").and_then(Value::as_u64);
-    let ended = |pointer| moment::parse(text(status, pointer));
-    Container {
-        name: text(status, "/name").to_owned(),
-        restarts: restarts.and_then(|count| u32::try_from(count).ok()).unwrap_or(0),
-        ended: [ended("/state/terminated/finishedAt"), ended("/lastState/terminated/finishedAt")],
-    }
-}
-
 /// What is not known of logs.
 #[derive(Default)]
 struct Unread {
@@ -247,15 +229,25 @@ struct Unread {
     by_namespace: BTreeMap<String, Vec<Missing>>,
 }
 
-/// Notes the logs of pods that are not well, and tells what is not known of them.
-fn note_logs(gathered: &Gathered<'_>, pods: &Pods, recorder: &Recorder, observed_at: Timestamp) -> Unread {
-    let mut unread = Unread::default();
+/// The lines of the logs of pods that are not well by namespace, and what is not known of them.
+fn logs(gathered: &mut Gathered<'_>, observed_at: Timestamp) -> (HashMap<String, Vec<Fact>>, Unread) {
+    let (mut noted, mut unread) = (HashMap::<String, Vec<Fact>>::new(), Unread::default());
     let (mut strangers, mut unstamped, mut unresolved) = (BTreeSet::new(), false, false);
     // What a container printed before its restart comes first.
-    let mut logs: Vec<&Tail> = gathered.logs.iter().collect();
-    logs.sort_by_key(|log| (&log.place.namespace, &log.place.pod, &log.place.container, !log.place.previous));
-    for log in logs {
-        let Some((name, pod)) = pods.pod(log) else {
+    let mut logs: Vec<Tail> = std::mem::take(&mut gathered.logs);
+    logs.sort_by(|one, other| {
+        let order = |log: &Tail| {
+            (
+                log.place.namespace.clone(),
+                log.place.pod.clone(),
+                log.place.container.clone(),
+                !log.place.previous,
+            )
+        };
+        order(one).cmp(&order(other))
+    });
+    for log in &logs {
+        let Some((name, pod)) = gathered.pods.pod(log) else {
             strangers.insert(log.place.pod.as_str());
             continue;
         };
@@ -263,8 +255,8 @@ fn note_logs(gathered: &Gathered<'_>, pods: &Pods, recorder: &Recorder, observed
         let Some(container) = pod.containers.iter().find(named).filter(|_| pod.matters) else {
             continue;
         };
+        let namespace = gathered.pods.namespaces.get(&pod.uid).cloned().unwrap_or_default();
         if log.place.error {
-            let namespace = pods.namespaces.get(&pod.uid).cloned().unwrap_or_default();
             unread.by_namespace.entry(namespace).or_default().push(Missing {
                 what: format!("log of pod {name}, container {}", container.name),
                 why: log.lines().last().unwrap_or_default().to_owned(),
@@ -285,7 +277,9 @@ fn note_logs(gathered: &Gathered<'_>, pods: &Pods, recorder: &Recorder, observed
         unresolved |= lines
             .iter()
             .any(|line| matches!(complaint(&line.text), Some(Complaint::Unresolved { .. })));
-        recorder.record_all(lines.into_iter().map(Fact::Log).collect());
+        let mut lines: Vec<Fact> = lines.into_iter().map(Fact::Log).collect();
+        lines.iter_mut().for_each(|line| gathered.intake.fact(line));
+        noted.entry(namespace).or_default().append(&mut lines);
     }
     if let Some(first) = strangers.first() {
         unread.of_all.push(Missing {
@@ -305,5 +299,5 @@ fn note_logs(gathered: &Gathered<'_>, pods: &Pods, recorder: &Recorder, observed
             why: "a bundle cannot be asked for the names that containers could not resolve".to_owned(),
         });
     }
-    unread
+    (noted, unread)
 }

@@ -291,8 +291,8 @@ impl At<'_> {
 
     fn import(&self, path: &Path) -> Asked {
         let options = import::Options::new(Some(self.broken.namespace.to_owned()), [1; 32]);
-        let imported = import::read(path, &options).map_err(|error| error.to_string())?;
-        let timeline = imported.timelines.into_iter().next().ok_or("nothing was imported")?;
+        let mut imported = import::read(path, &options).map_err(|error| error.to_string())?;
+        let timeline = imported.timelines.next().ok_or("nothing was imported")?;
         Ok(look::of(timeline))
     }
 }

@@ -8,6 +8,7 @@
 
 mod credential;
 mod objects;
+mod remembered;
 mod scan;
 mod search;
 
@@ -19,6 +20,7 @@ use sha2::Sha256;
 
 use super::model::{Fact, ReleaseRecord};
 use credential::{is_replaced, is_telling};
+use remembered::Remembered;
 use scan::credentials;
 use search::{Form, SHORTEST, forms};
 pub use search::{Search, reason};
@@ -44,6 +46,7 @@ pub struct Redactor {
     of_texts: usize,
     /// The logs that are in the middle of a private key, with the lines of it so far.
     keys: HashMap<String, usize>,
+    remembered: Remembered,
 }
 
 impl Redactor {
@@ -58,6 +61,7 @@ impl Redactor {
             learning: false,
             of_texts: 0,
             keys: HashMap::new(),
+            remembered: Remembered::default(),
         }
     }
 
@@ -140,8 +144,12 @@ impl Redactor {
 
     /// The text without what looks like a credential, which is learnt; nothing where it holds none.
     fn scanned(&mut self, text: &str) -> Option<String> {
+        if self.remembered.is_clean(text) {
+            return None;
+        }
         let found = credentials(text);
         if found.is_empty() {
+            self.remembered.clean(text);
             return None;
         }
         let mut out = String::new();

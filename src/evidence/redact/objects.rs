@@ -167,7 +167,7 @@ impl Redactor {
                 self.pair(fields);
                 for (key, field) in fields.iter_mut() {
                     let Some(free) = inside(key, free) else { continue };
-                    match (named(key), field) {
+                    match (self.remembered.named(key), field) {
                         (Some(kind), Value::String(text)) if is_value(kind, text) => self.take_out(text),
                         (Some(Named::Credential), number @ Value::Number(_)) if free => {
                             let mut text = number.to_string();

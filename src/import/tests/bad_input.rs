@@ -8,10 +8,10 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::json;
 
-use super::super::{Format, ImportError, Imported, Limits, Options, from_bytes, read};
+use super::super::{Format, ImportError, Limits, Options, from_bytes, read};
 use super::story::{NAMESPACE, archive, diagnosed, folder, gzip, imported, imported_from, lists, missing, named, options, typed, yaml};
 
-fn error(imported: Result<Imported, ImportError>) -> String {
+fn error<T: std::fmt::Debug>(imported: Result<T, ImportError>) -> String {
     imported.unwrap_err().to_string()
 }
 
@@ -121,21 +121,21 @@ fn a_bomb_is_left_alone() {
         ("dump/x.json".to_owned(), " ".repeat(1 << 20)),
         ("dump/y.json".to_owned(), String::new()),
     ];
-    let (evidence, _) = diagnosed(&from_bytes(&archive(&files), &within(small)).unwrap());
+    let (evidence, _) = diagnosed(&from_bytes(&archive(&files), &within(small)).unwrap().into());
     assert!(missing(&evidence).contains("it unpacks to more than"), "{}", missing(&evidence));
-    let (evidence, _) = diagnosed(&read(folder(&files).path(), &within(small)).unwrap());
+    let (evidence, _) = diagnosed(&read(folder(&files).path(), &within(small)).unwrap().into());
     assert!(missing(&evidence).contains("it unpacks to more than"), "{}", missing(&evidence));
     let few = Limits {
         entries: 1,
         ..Limits::default()
     };
-    let (evidence, _) = diagnosed(&from_bytes(&archive(&files), &within(few)).unwrap());
+    let (evidence, _) = diagnosed(&from_bytes(&archive(&files), &within(few)).unwrap().into());
     assert!(missing(&evidence).contains("there are too many files"));
     let little = Limits {
         kept: 60,
         ..Limits::default()
     };
-    let (evidence, _) = diagnosed(&from_bytes(&archive(&files), &within(little)).unwrap());
+    let (evidence, _) = diagnosed(&from_bytes(&archive(&files), &within(little)).unwrap().into());
     assert!(missing(&evidence).contains("too large together"));
 }
 
@@ -265,7 +265,7 @@ fn lines_and_objects_of_any_size_are_bounded() {
     let event = &named(&lists(), &["events"])[0];
     pod["metadata"]["annotations"] = json!({"long": "x".repeat(8 << 10)});
     for text in [format!("{pod}{event}"), format!("{}---\n{}", yaml(&pod), yaml(event))] {
-        let (evidence, _) = diagnosed(&from_bytes(text.as_bytes(), &within(small)).unwrap());
+        let (evidence, _) = diagnosed(&from_bytes(text.as_bytes(), &within(small)).unwrap().into());
         assert_eq!((evidence.all("Pod").count(), evidence.all("Event").count()), (0, 1));
         assert!(
             missing(&evidence).contains("larger than Kubernetes keeps one") || text.starts_with("apiV"),

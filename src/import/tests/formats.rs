@@ -4,9 +4,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use super::super::{Format, ImportError, Imported, Options, read};
+use super::super::{Format, ImportError, Options, read};
 use super::story::{
-    CANARY, NAMESPACE, archive, diagnosed, folder, gzip, imported, imported_from, lists, log, missing, named, stamped_log, typed, yaml,
+    CANARY, NAMESPACE, Whole, archive, diagnosed, folder, gzip, imported, imported_from, lists, log, missing, named, stamped_log, typed,
+    yaml,
 };
 use crate::evidence::{Entry, Fact, Recording};
 
@@ -21,7 +22,7 @@ const DUMPED: &[&str] = &[
     "pods",
 ];
 
-fn slugs(imported: &Imported) -> Vec<(String, String)> {
+fn slugs(imported: &Whole) -> Vec<(String, String)> {
     diagnosed(imported).1.identity()
 }
 
@@ -31,7 +32,7 @@ fn both() -> Vec<(String, String)> {
 }
 
 /// Checks what every format has in common.
-fn tells(imported: &Imported, format: Format, watched: &[&str]) {
+fn tells(imported: &Whole, format: Format, watched: &[&str]) {
     assert_eq!(imported.format, format);
     assert_eq!(imported.namespaces, [NAMESPACE]);
     let (evidence, _) = diagnosed(imported);
@@ -309,7 +310,7 @@ fn every_namespace_has_a_timeline_of_its_own() {
         assert!(!timeline.entries.iter().any(foreign));
         assert!(timeline.entries.iter().any(|entry| matches!(&entry.fact, Fact::Log(_))));
     }
-    let one = |namespace: &str| read(folder.path(), &Options::new(Some(namespace.to_owned()), [7; 32]));
+    let one = |namespace: &str| read(folder.path(), &Options::new(Some(namespace.to_owned()), [7; 32])).map(Whole::from);
     let shop = one("shop").unwrap();
     assert_eq!((shop.timelines.len(), shop.namespaces.len()), (1, 2));
     assert!(shop.timelines[0].entries == all.timelines[0].entries);

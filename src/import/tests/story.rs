@@ -9,9 +9,9 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 
-use super::super::{ImportError, Imported, Options, from_bytes, read};
+use super::super::{Format, ImportError, Imported, Missing, Options, from_bytes, read};
 use crate::diagnosis::{Diagnosis, diagnose};
-use crate::evidence::Evidence;
+use crate::evidence::{Evidence, Timeline};
 
 pub const CANARY: &str = "canary-7f3a-quiet";
 pub const NAMESPACE: &str = "shop";
@@ -207,16 +207,36 @@ pub fn options() -> Options {
     Options::new(None, [7; 32])
 }
 
-pub fn imported(bytes: &[u8]) -> Result<Imported, ImportError> {
-    from_bytes(bytes, &options())
+/// What was read, with all timelines at once.
+#[derive(Debug)]
+pub struct Whole {
+    pub format: Format,
+    pub timelines: Vec<Timeline>,
+    pub namespaces: Vec<String>,
+    pub missing: Vec<Missing>,
 }
 
-pub fn imported_from(path: &Path) -> Result<Imported, ImportError> {
-    read(path, &options())
+impl From<Imported> for Whole {
+    fn from(imported: Imported) -> Self {
+        Self {
+            format: imported.format,
+            timelines: imported.timelines.collect(),
+            namespaces: imported.namespaces,
+            missing: imported.missing,
+        }
+    }
+}
+
+pub fn imported(bytes: &[u8]) -> Result<Whole, ImportError> {
+    from_bytes(bytes, &options()).map(Whole::from)
+}
+
+pub fn imported_from(path: &Path) -> Result<Whole, ImportError> {
+    read(path, &options()).map(Whole::from)
 }
 
 /// What can be said of the only namespace.
-pub fn diagnosed(imported: &Imported) -> (Evidence, Diagnosis) {
+pub fn diagnosed(imported: &Whole) -> (Evidence, Diagnosis) {
     let [timeline] = imported.timelines.as_slice() else {
         panic!("{:?}", imported.namespaces)
     };
